@@ -1,0 +1,290 @@
+"""Files and folders that are there whole or not at all, and hashes of files.
+
+What is written gets another name first, in the same folder; it is flushed to the disk and then
+takes its own name in one step. A reader, or a run that is killed at any moment, sees the old
+content or the new, never half of one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, final
+
+from thalweg.core.errors import SourceError
+
+__all__ = ["Draft", "atomic_file", "atomic_folder", "disk_errors", "sha256_of_file"]
+
+# EFBIG: the process or the file system allows no larger file, which is the same to a user.
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+@final
+class Draft:
+    """A file or folder under another name, until it is committed.
+
+    For writers that live longer than a ``with`` statement; otherwise use `atomic_file` and
+    `atomic_folder`.
+
+    Parameters
+    ----------
+    target
+        The name that it shall have. A symbolic link is followed, and stays.
+    folder
+        Whether it is a folder, which is then made; a file is made by whoever writes it.
+
+    Attributes
+    ----------
+    target
+        The final name.
+    path
+        The name until then: hidden, in the same folder.
+
+    Raises
+    ------
+    SourceError
+        Where the target's folder is not there or cannot be written, or where the target is a
+        folder and should be a file, or the other way round.
+    """
+
+    def __init__(self, target: str | os.PathLike[str], *, folder: bool = False) -> None:
+        self.target = Path(os.path.realpath(target))
+        # A name may have 255 bytes, four for a character at worst.
+        kept = self.target.name[:50]
+        self.path = self.target.with_name(f".{kept}.{secrets.token_hex(4)}.partial")
+        parent = self.target.parent
+        if not parent.is_dir():
+            raise SourceError(
+                f"{target} cannot be written: there is no folder {parent}",
+                "a folder that exists",
+                "Make it first, or write elsewhere.",
+            )
+        if self.target.exists() and self.target.is_dir() != folder:
+            wrong, right = ("file", "folder") if folder else ("folder", "file")
+            raise SourceError(
+                f"{target} is a {wrong}", f"a {right}, or nothing yet", "Choose another name."
+            )
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise _refusal(self.target, os.strerror(errno.EACCES))
+        if folder:
+            with disk_errors(self.target):
+                self.path.mkdir()
+
+    def commit(self) -> None:
+        """Flush everything to the disk and give it its name; what had the name is removed.
+
+        Raises
+        ------
+        SourceError
+            Where the disk is full or refuses. What was there before is there still.
+        OSError
+            Where the disk fails otherwise. Likewise.
+        """
+        with disk_errors(self.target):
+            _flush_all(self.path)
+            _swap(self.path, self.target)
+            try:
+                _flush(self.target.parent)
+            except OSError:
+                _swap(self.target, self.path)
+                raise
+        # The swap has left here whatever had the name.
+        _remove(self.path)
+
+    def abort(self) -> None:
+        """Remove the draft. What was there before is there still."""
+        _remove(self.path)
+
+
+@contextmanager
+def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    target
+        The file; one that is there is replaced at the end.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write it meanwhile.
+
+    Raises
+    ------
+    SourceError
+        Where the disk is full or the place cannot be written. Nothing half-written stays, nor
+        does it after any other exception.
+
+    Examples
+    --------
+    >>> with atomic_file("plan.json") as building:
+    ...     _ = building.write_text("{}")
+    >>> Path("plan.json").read_text()
+    '{}'
+    """
+    with _kept(Draft(target)) as building:
+        yield building
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a folder whole or not at all.
+
+    Parameters
+    ----------
+    target
+        The folder; one that is there is replaced at the end, in one step where the system can
+        (Linux; elsewhere the name is free for a moment).
+
+    Yields
+    ------
+    pathlib.Path
+        An empty folder to write into meanwhile.
+
+    Raises
+    ------
+    SourceError
+        Where the disk is full or the place cannot be written. Nothing half-written stays, nor
+        does it after any other exception.
+
+    Examples
+    --------
+    >>> with atomic_folder("model") as building:
+    ...     _ = (building / "model.json").write_text("{}")
+    >>> [path.name for path in Path("model").iterdir()]
+    ['model.json']
+    """
+    with _kept(Draft(target, folder=True)) as building:
+        yield building
+
+
+@contextmanager
+def disk_errors(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Say in one line that the disk is full or refuses, naming what was being written.
+
+    Raises
+    ------
+    SourceError
+        In place of an `OSError` that means a full disk, a used-up quota or a refusal.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise SourceError(
+                f"{target} cannot be written ({os.strerror(error.errno)})",
+                "room for it",
+                "Free some space or write elsewhere; nothing half-written was left.",
+            ) from error
+        if error.errno in _REFUSED:
+            raise _refusal(target, os.strerror(error.errno)) from error
+        raise
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """Hash a file's bytes in constant memory.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> _ = Path("empty").write_bytes(b"")
+    >>> sha256_of_file("empty")[:16]
+    'e3b0c44298fc1c14'
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _kept(draft: Draft) -> Iterator[Path]:
+    """Commit at the end, abort on any exception."""
+    try:
+        with disk_errors(draft.target):
+            yield draft.path
+        draft.commit()
+    except BaseException:
+        draft.abort()
+        raise
+
+
+def _refusal(target: str | os.PathLike[str], words: str) -> SourceError:
+    """Say that a place cannot be written."""
+    return SourceError(
+        f"{target} cannot be written ({words})",
+        "a place that you may write to",
+        "Write elsewhere, or change the folder's permissions.",
+    )
+
+
+def _flush_all(path: Path) -> None:
+    """Flush a file, or a folder with everything in it."""
+    if path.is_dir():
+        for folder, _, names in path.walk() if hasattr(path, "walk") else os.walk(path):
+            for name in names:
+                _flush(Path(folder, name))
+            _flush(Path(folder))
+    else:
+        _flush(path)
+
+
+def _flush(path: Path) -> None:
+    """Flush one file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _swap(path: Path, target: Path) -> None:
+    """Give a file or folder another's name, which then has the first one's name, if it exists."""
+    if not target.exists():
+        path.rename(target)
+    elif not path.exists():
+        target.rename(path)
+    elif _exchange(path, target):
+        return
+    elif path.is_file():
+        path.replace(target)
+    else:
+        aside = path.with_suffix(".aside")
+        target.rename(aside)
+        try:
+            path.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        aside.rename(path)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step (``renameat2`` of Linux); False where that is not possible."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder, if it is there; what cannot be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            return
