@@ -1,0 +1,306 @@
+"""Categories: values out of a list, as text or as numbers. As a target: classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field
+
+from thalweg.core.errors import TargetError
+from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, State, Task
+from thalweg.kinds.cells import common, is_text, present, whole_numbers
+from thalweg.kinds.classes import ClassHead, class_columns, look_up
+from thalweg.stats import ColumnSummary
+from thalweg.stats.arrays import plain
+from thalweg.stats.parsing import canonical_text, is_missing_text, read_numbers, stripped
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MISSING: Final = 0
+UNSEEN: Final = 1
+FIRST: Final = 2
+"""The code of the first level; before it stand missing, and rare or unseen."""
+
+MOST_CLASSES: Final = 1_000
+
+
+@final
+class CategoryOptions(Options):
+    """What may be said about a category. Levels and rare concern columns that are read.
+
+    Parameters
+    ----------
+    levels
+        The most levels that are told apart; the commonest are. Default 10,000.
+    rare
+        Levels with fewer rows share one code with whatever was never seen. Default 5, and less
+        in small tables (see `least_rows`).
+    missing
+        What a missing cell becomes: a ``level`` of its own (default) or the most ``frequent``
+        level; ``drop`` sets the row aside.
+    """
+
+    levels: Annotated[int, Field(ge=1)] = 10_000
+    rare: Annotated[int, Field(ge=1)] = 5
+    missing: Literal["level", "frequent", "drop"] = "level"
+
+
+@final
+class CategoryState(State):
+    """What is learned about a category.
+
+    Parameters
+    ----------
+    role
+        Whether the column is read or predicted.
+    levels
+        The levels as text: the commonest first, or, for a target, in order (by number where all
+        are numbers, else by text). The second of two is the positive class.
+    counts
+        How many training rows each level has.
+    form
+        What the levels are: ``text``, ``boolean``, ``whole`` or ``real`` numbers. Numbers are
+        matched by value, so that 1, 1.0 and "1" are one level.
+    missing
+        What a missing cell becomes.
+    threshold
+        For a target of two classes: the probability from which the second is predicted. None:
+        the likelier class is.
+    """
+
+    role: Role
+    levels: tuple[str, ...]
+    counts: tuple[int, ...]
+    form: Literal["text", "boolean", "whole", "real"]
+    missing: Literal["level", "frequent", "drop"]
+    threshold: float | None = None
+
+    @cached_property
+    def texts(self) -> pa.Array:
+        """The levels as text."""
+        return pa.array(self.levels, pa.large_string())
+
+    @cached_property
+    def values(self) -> pa.Array:
+        """The levels as the user knows them."""
+        if self.form == "boolean":
+            return pc.equal(self.texts, "true")
+        if self.form == "text":
+            return self.texts.cast(pa.string())
+        numbers = pa.array(read_numbers(self.texts)[0])
+        return numbers.cast(pa.int64()) if self.form == "whole" else numbers
+
+    @cached_property
+    def ranking(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The levels as numbers in order, and the place of each among the levels."""
+        numbers = self.values.cast(pa.float64()).to_numpy()
+        order = np.argsort(numbers, kind="stable")
+        return numbers[order], order
+
+    @cached_property
+    def folded(self) -> tuple[pa.Array, NDArray[np.int64]]:
+        """The levels in their loosest spelling where it is one level's alone, and their places."""
+        spelt = loosely(self.texts).to_pylist()
+        often = Counter(spelt)
+        alone = [place for place, text in enumerate(spelt) if often[text] == 1]
+        return pa.array([spelt[place] for place in alone], pa.large_string()), np.array(
+            alone, np.int64
+        )
+
+
+@final
+class Category(Kind[CategoryState, CategoryOptions]):
+    """Values out of a list.
+
+    Fields: ``codes`` [N, C], int8, int16 or int32 by the largest list: 0 missing, 1 rare or
+    unseen, from 2 the levels. A target's only field is ``code`` int64 [N, 1], from 0.
+    """
+
+    name = "category"
+    description = "Values out of a list, as text or numbers. As a target: two classes or more."
+    state_type = CategoryState
+    options_type = CategoryOptions
+
+    def sniff(self, summary: ColumnSummary) -> float:
+        """Say how likely the column is a list of values: text, short, and often repeated."""
+        cells = present(summary)
+        if not cells or not summary.texts:
+            return 0.3 if cells else 0.0
+        # 20 values are a list in any table; half as many values as cells are hardly one.
+        fresh = max(0.0, summary.distinct() - 20) / cells
+        brief = 0.3 if summary.words.mean > 4 or summary.lengths.mean > 40 else 1.0
+        return 0.8 * brief * max(0.1, 1 - 1.6 * fresh)
+
+    def fit(self, summary: ColumnSummary, options: CategoryOptions, role: Role) -> CategoryState:
+        """Learn the levels."""
+        if role == "target":
+            return _fit_classes(summary, options)
+        least = least_rows(options.rare, summary.rows)
+        levels = [
+            (text, count) for text, count in common(summary, options.levels) if count >= least
+        ]
+        return _state(role, levels, options)
+
+    def encode(self, arrays: Sequence[pa.Array], states: Sequence[CategoryState]) -> Encoded:
+        """Look up every cell; see the class for the fields."""
+        rows = len(arrays[0])
+        largest = max(len(state.levels) for state in states) + FIRST - 1
+        codes = np.empty((rows, len(states)), dtype=np.min_scalar_type(-largest))
+        dropped = np.zeros(rows, dtype=bool)
+        unreadable = np.zeros((rows, len(states)), dtype=bool)
+        for column, (array, state) in enumerate(zip(arrays, states, strict=True)):
+            found = look_up(array, partial(_codes, state=state), MISSING)
+            if state.role == "target":
+                unreadable[:, column] = found == UNSEEN
+                dropped |= found < FIRST
+            if state.missing == "drop":
+                dropped |= found == MISSING
+            if state.missing == "frequent" and state.levels:
+                found = np.where(found == MISSING, FIRST, found)
+            codes[:, column] = found
+        if states[0].role == "target":
+            code = np.maximum(codes.astype(np.int64) - FIRST, 0)
+            return Encoded({"code": code}, dropped, unreadable)
+        return Encoded({"codes": codes}, dropped, unreadable)
+
+    def decode(self, outputs: NDArray[np.floating[Any]], state: CategoryState) -> dict[str, pa.Array]:
+        """Give ``prediction`` in the levels' own type and ``probability_<level>`` for each."""
+        return class_columns(outputs, state.values, state.levels, state.threshold)
+
+    def restore(self, encoded: Encoded, column: int, state: CategoryState) -> pa.Array:
+        """Give the levels; missing, rare and unseen cells are null."""
+        if state.role == "target":
+            places = encoded.fields["code"][:, column]
+            return state.values.take(pa.array(places, mask=encoded.dropped))
+        codes = encoded.fields["codes"][:, column].astype(np.int64)
+        return state.values.take(pa.array(codes - FIRST, mask=codes < FIRST))
+
+    def task(self, state: CategoryState) -> Task | None:
+        """Name the task: binary or multiclass."""
+        return "binary" if len(state.levels) == 2 else "multiclass"
+
+    def encoder(self, states: Sequence[CategoryState], width: int, pairs: int = 0) -> nn.Module:
+        """Build one table of embeddings for all columns."""
+        from thalweg.blocks.embedding import CodeEmbedding
+
+        return CodeEmbedding([len(s.levels) + FIRST for s in states], width, neutral=FIRST)
+
+    def head(self, state: CategoryState, options: LossOptions) -> Head | None:
+        """Build the head of the classes."""
+        return ClassHead(state.counts, options)
+
+    def sample(self, seed: int, rows: int) -> pa.Array:
+        """Make towns, some common and some rare, with gaps, blanks and question marks."""
+        random = np.random.default_rng(seed)
+        towns = ["Aalen", "Bonn", " Celle", "Dorsten ", "Emden", "Fulda", "Gera", "?", "", "Hof"]
+        shares = np.array([0.3, 0.2, 0.15, 0.1, 0.1, 0.05, 0.04, 0.03, 0.02, 0.01])
+        return pa.array(random.choice(towns, rows, p=shares), mask=random.random(rows) < 0.05)
+
+
+def least_rows(rare: int, rows: int) -> int:
+    """Say how many rows a level needs: ``rare``, but no more than 0.1% of the rows, from 2 up.
+
+    Examples
+    --------
+    >>> least_rows(5, rows=1_000_000), least_rows(5, rows=300), least_rows(1, rows=300)
+    (5, 2, 1)
+    """
+    return min(rare, max(2, rows // 1000))
+
+
+def loosely(texts: pa.Array) -> pa.Array:
+    """Spell texts in lower case, without trailing full stops: ``" >50K."`` as ``">50k"``."""
+    return pc.utf8_lower(pc.utf8_trim(pc.utf8_rtrim(texts, " ."), " "))
+
+
+def _fit_classes(summary: ColumnSummary, options: CategoryOptions) -> CategoryState:
+    """Learn the classes of a target: all of them, in order."""
+    classes = common(summary, MOST_CLASSES + 1)
+    if len(classes) < 2:
+        raise TargetError(
+            f"the target has one class only: {classes[0][0]!r}"
+            if classes
+            else "the target has no value at all",
+            "two classes or more",
+            "Choose another target, or rows that hold the other classes.",
+        )
+    if len(classes) > MOST_CLASSES:
+        raise TargetError(
+            f"the target has about {summary.distinct():,.0f} classes",
+            f"at most {MOST_CLASSES:,}",
+            "Predict it as a number, or join its classes to fewer.",
+        )
+    state = _state("target", sorted(classes), options)
+    if state.form in {"text", "boolean"}:
+        return state
+    order = state.ranking[1]
+    return _state("target", [sorted(classes)[place] for place in order], options)
+
+
+def _state(
+    role: Role, levels: Sequence[tuple[str, int]], options: CategoryOptions
+) -> CategoryState:
+    return CategoryState(
+        role=role,
+        levels=tuple(text for text, _ in levels),
+        counts=tuple(count for _, count in levels),
+        form=_form(pa.array([text for text, _ in levels], pa.string())),
+        missing=options.missing,
+    )
+
+
+def _form(levels: pa.Array) -> Literal["text", "boolean", "whole", "real"]:
+    """Say what some levels are. Numbers that are codes (01234, beyond 2**53) stay text."""
+    if not len(levels):
+        return "text"
+    if set(levels.to_pylist()) <= {"true", "false"}:
+        return "boolean"
+    numbers, _ = read_numbers(levels)
+    coded = pc.any(pc.match_substring_regex(levels, r"^[+-]?0[0-9]")).as_py()
+    if coded or not np.isfinite(numbers).all() or len(np.unique(numbers)) < len(numbers):
+        return "text"
+    return "whole" if (numbers == np.rint(numbers)).all() else "real"
+
+
+def _codes(values: pa.Array, state: CategoryState) -> NDArray[np.int64]:
+    """Code some values, none null: by their plain text, then the rest with more care."""
+    if not is_text(values.type):
+        return _careful_codes(values, state)
+    codes = _places(stripped(values), state.texts) + FIRST
+    rest = np.flatnonzero(codes == UNSEEN)
+    if len(rest):
+        codes[rest] = _careful_codes(plain(values).take(pa.array(rest)), state)
+    return codes
+
+
+def _careful_codes(values: pa.Array, state: CategoryState) -> NDArray[np.int64]:
+    """Code some values, none null: by number, in loose spelling, as words for missing."""
+    codes = np.full(len(values), UNSEEN, dtype=np.int64)
+    if state.form in {"whole", "real"}:
+        numbers, _ = read_numbers(values)
+        ordered, places = state.ranking
+        near = np.minimum(np.searchsorted(ordered, numbers), len(ordered) - 1)
+        codes = np.where(ordered[near] == numbers, places[near] + FIRST, UNSEEN)
+        if (codes != UNSEEN).all():
+            return codes
+    texts = canonical_text(values).cast(pa.large_string())
+    codes = np.where(codes == UNSEEN, _places(texts, state.texts) + FIRST, codes)
+    if state.role == "target":
+        spellings, places = state.folded
+        loose = np.append(places, UNSEEN - FIRST)[_places(loosely(texts), spellings)] + FIRST
+        codes = np.where(codes == UNSEEN, loose, codes)
+    codes[is_missing_text(texts) | texts.is_null().to_numpy(zero_copy_only=False)] = MISSING
+    return codes
+
+
+def _places(texts: pa.Array, among: pa.Array) -> NDArray[np.int64]:
+    """Say where each text stands in a list; -1 where it does not."""
+    return whole_numbers(pc.index_in(texts, value_set=among), null=-1)

@@ -1,0 +1,291 @@
+"""Numbers: amounts, ages, prices, counts. As a target: regression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from thalweg.core.errors import OptionError, TargetError
+from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, State, Task
+from thalweg.kinds.cells import are_codes, present, require_flat, unread
+from thalweg.kinds.scaling import HUGE, fit_edges, fit_scaling, scaled
+from thalweg.stats import ColumnSummary, NumberSummary
+from thalweg.stats.parsing import read_numbers
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+MARGIN: Final = 0.05
+"""How far beyond the training range a prediction may go, as a share of that range."""
+
+Outliers = Literal["clip", "flag", "drop", "none"]
+
+
+@final
+class NumberOptions(Options):
+    """What may be said about a number.
+
+    Parameters
+    ----------
+    missing
+        What stands in for a missing cell, beside the flag that it is missing: the ``median``
+        (default), the ``mean`` or the ``constant``. ``drop`` sets the row aside.
+    constant
+        The stand-in for ``missing=constant``.
+    outliers
+        What happens to values beyond the fences (see `thalweg.kinds.scaling.fit_scaling`):
+        ``clip`` (default) moves them to the fence, infinite ones too; ``flag`` leaves them and
+        adds a field; ``drop`` sets the row aside; ``none`` leaves them. Unless clipped, an
+        infinite value counts as missing. A target is never altered: of these, it knows ``drop``.
+    bins
+        The most bins of the network's piecewise-linear encoding. Default 128.
+    """
+
+    missing: Literal["median", "mean", "constant", "drop"] = "median"
+    constant: float | None = None
+    outliers: Outliers = "clip"
+    bins: Annotated[int, Field(ge=1, le=1024)] = 128
+
+
+@final
+class NumberState(State):
+    """What is learned about a number, in the column's own units unless said otherwise.
+
+    Parameters
+    ----------
+    role
+        Whether the column is read or predicted.
+    fill
+        What stands in for missing cells.
+    drops_missing
+        Whether rows with missing cells are set aside.
+    outliers
+        What happens beyond the fences.
+    lower, upper
+        The fences.
+    centre, scale
+        What becomes 0 and what becomes 1. For a target: mean and standard deviation.
+    edges
+        The bins' edges, in scaled units.
+    mean, deviation, minimum, maximum
+        Over the training rows.
+    """
+
+    role: Role
+    fill: float
+    drops_missing: bool
+    outliers: Outliers
+    lower: float
+    upper: float
+    centre: float
+    scale: float
+    edges: tuple[float, ...]
+    mean: float
+    deviation: float
+    minimum: float
+    maximum: float
+
+
+@final
+class Number(Kind[NumberState, NumberOptions]):
+    """Numbers: amounts, ages, prices, counts.
+
+    Fields: ``values`` float32 [N, C], scaled; ``missing`` uint8 [N, C]; and, where a column
+    asks for it, ``outlier`` uint8 [N, C]. A target's only field is ``value`` float32 [N, 1],
+    standardised by the exact mean and standard deviation.
+    """
+
+    name = "number"
+    description = "Numbers: amounts, ages, prices, counts. As a target: regression."
+    state_type = NumberState
+    options_type = NumberOptions
+
+    def sniff(self, summary: ColumnSummary) -> float:
+        """Say how likely the column holds numbers: 95% or more of its cells read as one."""
+        share = (summary.numbers.count + summary.infinite) / max(1, present(summary))
+        if share < 0.95 or are_codes(summary):
+            return 0.05 * share
+        return 0.9 * share if summary.texts else 0.95
+
+    def fit(self, summary: ColumnSummary, options: NumberOptions, role: Role) -> NumberState:
+        """Learn centre, scale, fences and bins."""
+        numbers = summary.numbers if not summary.booleans else _with_booleans(summary)
+        if options.missing == "constant" and options.constant is None:
+            raise OptionError("missing=constant", "a constant as well", "Add constant=0.")
+        scaling = fit_scaling(numbers)
+        mean = _cut(numbers.mean if numbers.count else 0.0)
+        deviation = _cut(float(np.sqrt(numbers.variance)) if numbers.count else 0.0)
+        fills = {"mean": mean, "constant": options.constant or 0.0}
+        centre, scale = scaling.centre, scaling.scale
+        if role == "target":
+            _require_target(numbers.count, constant=scaling.constant)
+            centre, scale = mean, deviation
+        return NumberState(
+            role=role,
+            fill=fills.get(options.missing, scaling.centre),
+            drops_missing=options.missing == "drop" or role == "target",
+            outliers=options.outliers,
+            lower=scaling.lower,
+            upper=scaling.upper,
+            centre=centre,
+            scale=scale,
+            edges=fit_edges(numbers, scaling, options.bins),
+            mean=mean,
+            deviation=deviation,
+            minimum=_cut(numbers.minimum if numbers.count else 0.0),
+            maximum=_cut(numbers.maximum if numbers.count else 0.0),
+        )
+
+    def encode(self, arrays: Sequence[pa.Array], states: Sequence[NumberState]) -> Encoded:
+        """Fill, clip and scale; see the class for the fields."""
+        values, unreadable = _read(arrays)
+        lower, upper, fill, centre, scale = (
+            np.array([getattr(state, name) for state in states])
+            for name in ("lower", "upper", "fill", "centre", "scale")
+        )
+        target = states[0].role == "target"
+        clips, flags, drops = (
+            np.array([state.outliers == what for state in states])
+            for what in ("clip", "flag", "drop")
+        )
+        with np.errstate(invalid="ignore"):
+            outlier = (values < lower) | (values > upper)
+        if not target and clips.any():
+            # NaN stays NaN; a column that does not clip has no fences.
+            values = np.clip(
+                values, np.where(clips, lower, -np.inf), np.where(clips, upper, np.inf)
+            )
+        missing = ~np.isfinite(values)
+        unreadable |= np.isinf(values)
+        dropped = missing & np.array([state.drops_missing for state in states])
+        dropped |= outlier & drops
+        values[missing] = np.broadcast_to(fill, values.shape)[missing]
+        coordinates = scaled(values, centre, scale)
+        fields: dict[str, NDArray[Any]] = {"value": coordinates}
+        if not target:
+            fields = {"values": coordinates, "missing": missing.view(np.uint8)}
+            if flags.any():
+                fields["outlier"] = (outlier & flags).view(np.uint8)
+        return Encoded(fields, dropped.any(axis=1), unreadable)
+
+    def decode(self, outputs: NDArray[np.floating[Any]], state: NumberState) -> dict[str, pa.Array]:
+        """Give ``prediction`` (float64) in the column's own units.
+
+        It is kept within the training range widened by 5% of it on each side: a network that
+        leaves it extrapolates, and does so badly.
+        """
+        margin = MARGIN * (state.maximum - state.minimum)
+        answers = outputs[:, 0].astype(np.float64) * state.deviation + state.mean
+        answers = np.clip(answers, state.minimum - margin, state.maximum + margin)
+        return {"prediction": pa.array(answers)}
+
+    def restore(self, encoded: Encoded, column: int, state: NumberState) -> pa.Array:
+        """Give float64 in the column's own units, to float32's precision; missing is null."""
+        name = "value" if state.role == "target" else "values"
+        values = encoded.fields[name][:, column].astype(np.float64) * state.scale + state.centre
+        gone = encoded.dropped
+        if state.role == "feature":
+            gone = encoded.fields["missing"][:, column].astype(bool)
+        return pa.array(values, mask=gone)
+
+    def task(self, state: NumberState) -> Task | None:
+        """Name the task: regression."""
+        return "regression"
+
+    def encoder(self, states: Sequence[NumberState], width: int, pairs: int = 0) -> nn.Module:
+        """Build a piecewise-linear embedding of every column."""
+        from thalweg.blocks.embedding import NumberEmbedding
+
+        flagged = any(state.outliers == "flag" for state in states)
+        flags = ("missing", "outlier") if flagged else ("missing",)
+        return NumberEmbedding([state.edges for state in states], width, flags, pairs)
+
+    def head(self, state: NumberState, options: LossOptions) -> Head | None:
+        """Build the head of a regression; it ignores the options."""
+        return RegressionHead()
+
+    def sample(self, seed: int, rows: int) -> pa.Array:
+        """Make log-normal amounts with gaps and a few absurd values."""
+        random = np.random.default_rng(seed)
+        values = random.lognormal(3, 1, rows).round(2)
+        values[random.random(rows) < 0.02] *= -50
+        return pa.array(values, mask=random.random(rows) < 0.1)
+
+
+def _with_booleans(summary: ColumnSummary) -> NumberSummary:
+    """Give a column's numbers, true as 1 and false as 0 among them."""
+    numbers = summary.numbers.copy()
+    counts = dict(summary.top())
+    for value, text in enumerate(("false", "true")):
+        if text in counts:
+            numbers.update(np.array([float(value)]), np.array([counts[text]]))
+    return numbers
+
+
+def _read(arrays: Sequence[pa.Array]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Read columns as float64 [N, C], NaN where there is none, and say which were unreadable."""
+    shape = len(arrays[0]), len(arrays)
+    values = np.empty(shape)
+    unreadable = np.empty(shape, dtype=bool)
+    for column, array in enumerate(arrays):
+        values[:, column], unreadable[:, column] = _read_column(array)
+    return values, unreadable
+
+
+def _read_column(array: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Read one column [N]. Infinite values stay, so that they can be clipped; true is 1."""
+    require_flat(array)
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.int8())
+    if pa.types.is_floating(array.type):
+        values: NDArray[np.float64] = array.to_numpy(zero_copy_only=False).astype(np.float64)
+        return values, np.zeros(len(array), dtype=bool)
+    values, read = read_numbers(array)
+    return values, unread(array, read)
+
+
+def _require_target(count: int, *, constant: bool) -> None:
+    """Refuse a target that nothing can be learned from."""
+    if count == 0 or constant:
+        raise TargetError(
+            "the target has no number at all" if count == 0 else "the target is always the same",
+            "numbers that differ",
+            "Choose another target.",
+        )
+
+
+def _cut(value: float) -> float:
+    """Keep a statistic finite."""
+    return float(np.clip(np.nan_to_num(value), -HUGE, HUGE))
+
+
+@final
+class RegressionHead(Head):
+    """One number, the standardised target, and the Huber loss: outliers do not rule."""
+
+    @property
+    def outputs(self) -> int:
+        """One."""
+        return 1
+
+    def start(self) -> torch.Tensor:
+        """Give 0, the mean of a standardised target."""
+        import torch
+
+        return torch.zeros(1)
+
+    def loss(self, outputs: Tensor, target: Mapping[str, Tensor]) -> Tensor:
+        """Give the Huber loss of each member on each row, [members, N]."""
+        from thalweg.blocks.losses import huber_loss
+
+        return huber_loss(outputs, target["value"])
+
+    def combine(self, outputs: Tensor) -> Tensor:
+        """Give the members' mean, [N, 1]."""
+        return outputs.float().mean(0)
