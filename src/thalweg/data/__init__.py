@@ -1,0 +1,1 @@
+"""From rows to what a network reads: profile, schema, split, encoding, loader. No torch."""

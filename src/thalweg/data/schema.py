@@ -1,0 +1,247 @@
+"""The schema: a table's fitted columns. It owns the one encoding that every tempo uses.
+
+A schema is a pure function of summaries (`fit_schema` in `thalweg.data.infer`), survives JSON,
+and encodes any rows: one, a batch, a file or a stream, with equal bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from thalweg.core.errors import ArtifactError, ColumnError, near
+from thalweg.kinds import KINDS
+from thalweg.kinds.base import Encoded, State, Task
+
+FORMAT: Final = 1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One fitted column.
+
+    Parameters
+    ----------
+    name
+        Its name in the source.
+    kind
+        The name of its kind.
+    state
+        What the kind learned.
+    because
+        Why it is of that kind, in words: ``"given"``, ``"96% read as numbers"``.
+    """
+
+    name: str
+    kind: str
+    state: State
+    because: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain data."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "because": self.because,
+            "state": self.state.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Column:
+        """Read plain data back.
+
+        Raises
+        ------
+        ArtifactError
+            Where the kind is unknown.
+        """
+        name, kind = given["name"], given["kind"]
+        if kind not in KINDS:
+            raise ArtifactError(
+                f"column {name!r} is of kind {kind!r}",
+                "a kind that this version knows: " + ", ".join(KINDS),
+                "The model was made by another version of Thalweg.",
+            )
+        state = KINDS[kind].state_type.model_validate(given["state"])
+        return cls(name, kind, state, given["because"])
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A column that is not used, and why, in words."""
+
+    name: str
+    because: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Encoded rows.
+
+    Parameters
+    ----------
+    encoded
+        For each kind that has columns, its fields ([N, ...] each).
+    dropped
+        Bool [N]: rows that a cleaning option sets aside.
+    unreadable
+        Int64 [N]: how many cells of each row were there but could not be read.
+    """
+
+    encoded: Mapping[str, Encoded]
+    dropped: NDArray[np.bool_]
+    unreadable: NDArray[np.int64]
+
+    @property
+    def fields(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """The arrays alone: kind -> field -> [N, ...]."""
+        return {kind: dict(encoded.fields) for kind, encoded in self.encoded.items()}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The fitted columns of a table.
+
+    Parameters
+    ----------
+    columns
+        The columns that are read, in the source's order.
+    target
+        The column that is predicted, or None.
+    ignored
+        The columns that are not read, each with the reason.
+    """
+
+    columns: tuple[Column, ...]
+    target: Column | None = None
+    ignored: tuple[Ignored, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns that are read."""
+        return [column.name for column in self.columns]
+
+    @property
+    def task(self) -> Task | None:
+        """The task that the target's kind sets."""
+        if self.target is None:
+            return None
+        return KINDS[self.target.kind].task(self.target.state)
+
+    def by_kind(self) -> dict[str, list[Column]]:
+        """Group the columns by kind, in the order of the list of kinds."""
+        groups = {kind: [c for c in self.columns if c.kind == kind] for kind in KINDS}
+        return {kind: columns for kind, columns in groups.items() if columns}
+
+    def encode(self, rows: pa.RecordBatch | pa.Table) -> Rows:
+        """Clean and encode rows.
+
+        Parameters
+        ----------
+        rows
+            Rows [N] with at least the columns that are read; others are passed over.
+
+        Returns
+        -------
+        Rows
+            Compact arrays by kind and field.
+
+        Raises
+        ------
+        ColumnError
+            Where a column is missing or its type can never be of its kind.
+        """
+        require(self.names, rows.schema.names)
+        encoded = {
+            kind: KINDS[kind].encode(
+                [_whole(rows.column(column.name)) for column in columns],
+                [column.state for column in columns],
+            )
+            for kind, columns in self.by_kind().items()
+        }
+        dropped = np.zeros(rows.num_rows, dtype=bool)
+        unreadable = np.zeros(rows.num_rows, dtype=np.int64)
+        for part in encoded.values():
+            dropped |= part.dropped
+            unreadable += part.unreadable.sum(axis=1)
+        return Rows(encoded, dropped, unreadable)
+
+    def encode_target(self, rows: pa.RecordBatch | pa.Table) -> Encoded:
+        """Encode the target's column of rows [N]; rows without one are ``dropped``.
+
+        Raises
+        ------
+        ColumnError
+            Where the schema has no target or the rows lack it.
+        """
+        if self.target is None:
+            raise ColumnError("the model has no target", "a model trained with one")
+        require([self.target.name], rows.schema.names)
+        array = _whole(rows.column(self.target.name))
+        return KINDS[self.target.kind].encode([array], [self.target.state])
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain data, equal for equal schemas."""
+        return {
+            "format": FORMAT,
+            "columns": [column.to_json() for column in self.columns],
+            "target": None if self.target is None else self.target.to_json(),
+            "ignored": [{"name": one.name, "because": one.because} for one in self.ignored],
+        }
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Schema:
+        """Read plain data back.
+
+        Raises
+        ------
+        ArtifactError
+            Where the format is another version's.
+        """
+        if given.get("format") != FORMAT:
+            raise ArtifactError(
+                f"the schema's format is {given.get('format')!r}",
+                f"format {FORMAT}",
+                "Use the version of Thalweg that saved it.",
+            )
+        target = given["target"]
+        return cls(
+            tuple(Column.from_json(column) for column in given["columns"]),
+            None if target is None else Column.from_json(target),
+            tuple(Ignored(one["name"], one["because"]) for one in given["ignored"]),
+        )
+
+
+def require(wanted: Iterable[str], available: Sequence[str]) -> None:
+    """Check that columns are there.
+
+    Raises
+    ------
+    ColumnError
+        Naming every missing column, with near names for the first.
+    """
+    missing = [name for name in wanted if name not in available]
+    if missing:
+        plural = "s" if len(missing) > 1 else ""
+        named = ", ".join(repr(name) for name in missing)
+        raise ColumnError(
+            f"column{plural} {named} not found",
+            "every column of the model",
+            near(missing[0], available),
+        )
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Join a column's chunks."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

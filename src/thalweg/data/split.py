@@ -1,0 +1,195 @@
+"""Which rows train, which choose, which judge: decided by what a row holds, not by where it stands.
+
+Every row has a stable 64-bit hash of its content (`thalweg.stats.hashing`). Mixed with the seed
+it is a number that looks random but is the same in any file order, format or batch, so a table
+that is shuffled, re-exported or grown keeps its test rows. Equal rows share a part, so no copy
+of a test row is ever trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.core.errors import OptionError, SourceError
+from thalweg.stats.hashing import mix
+
+TRAIN: Final = 0
+VALIDATION: Final = 1
+TEST: Final = 2
+
+FOLDED_ROWS: Final = 200_000
+
+Method = Literal["random", "stratified", "group", "time"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How rows are parted.
+
+    Parameters
+    ----------
+    method
+        ``random`` (stratified by class where the target has classes), ``stratified``,
+        ``group`` (a group never lies in two parts) or ``time`` (later rows judge).
+    column
+        The column of the groups or times.
+    test, validation
+        The shares of all rows. Validation None means 10% of large tables (over `FOLDED_ROWS`)
+        and of splits by time, else none: every member of the network then holds out a fold of
+        the training rows of its own (`folds`), so that no row is lost to learning.
+    seed
+        Another seed gives another split; ``time`` does not use it.
+
+    Examples
+    --------
+    >>> Split.parse("group:patient").column
+    'patient'
+    """
+
+    method: Method = "random"
+    column: str | None = None
+    test: float = 0.2
+    validation: float | None = None
+    seed: int = 0
+
+    @classmethod
+    def parse(
+        cls, text: str, test: float = 0.2, validation: float | None = None, seed: int = 0
+    ) -> Split:
+        """Read ``random``, ``stratified``, ``group:COLUMN`` or ``time:COLUMN``.
+
+        Raises
+        ------
+        OptionError
+            Where the text is none of these.
+        """
+        name, _, column = text.partition(":")
+        shares = (test, validation, seed)
+        match name, column:
+            case ("random", ""):
+                return cls("random", None, *shares)
+            case ("stratified", ""):
+                return cls("stratified", None, *shares)
+            case ("group", column) if column:
+                return cls("group", column, *shares)
+            case ("time", column) if column:
+                return cls("time", column, *shares)
+        raise OptionError(
+            f"the split is {text!r}",
+            "random, stratified, group:COLUMN or time:COLUMN",
+            "For rows that belong together (one patient, one shop) use group:COLUMN.",
+        )
+
+    def held_out(self, rows: int) -> float:
+        """Give the share of validation rows among a number of rows."""
+        if self.validation is not None:
+            return self.validation
+        return 0.1 if rows > FOLDED_ROWS or self.method == "time" else 0.0
+
+    def part(
+        self,
+        hashes: NDArray[np.uint64],
+        classes: NDArray[np.int64] | None,
+        keys: NDArray[np.float64] | None,
+    ) -> NDArray[np.int8]:
+        """Part the rows.
+
+        Parameters
+        ----------
+        hashes
+            uint64 [N]: the hash of each row's content, or of its group's value.
+        classes
+            int64 [N]: the class of each row, where the target has classes.
+        keys
+            float64 [N]: the time of each row in seconds, for ``time``.
+
+        Returns
+        -------
+        numpy.ndarray
+            int8 [N] of `TRAIN`, `VALIDATION` and `TEST`.
+
+        Raises
+        ------
+        SourceError
+            Where a part would be empty.
+        """
+        validation = self.held_out(len(hashes))
+        shares = (self.test, validation)
+        if self.method == "time":
+            if keys is None:
+                raise AssertionError
+            latest_first = np.where(np.isnan(keys), np.inf, -keys)
+            parts = _cut(latest_first, shares)
+        else:
+            order = mix(hashes ^ mix(np.uint64(self.seed % 2**64))).astype(np.float64)
+            parts = np.full(len(hashes), TRAIN, dtype=np.int8)
+            strata = classes if classes is not None and self.method != "group" else None
+            labels = np.zeros(len(hashes), dtype=np.int64) if strata is None else strata
+            for label in np.unique(labels):
+                inside = labels == label
+                parts[inside] = _cut(order[inside], shares)
+        for part, share, name in (
+            (TRAIN, 1.0, "training"),
+            (VALIDATION, validation, "validation"),
+            (TEST, self.test, "test"),
+        ):
+            if share > 0 and not (parts == part).any():
+                raise SourceError(
+                    f"{len(hashes)} rows leave none for the {name} part",
+                    "more rows, or a column with more groups",
+                    "Bring more rows, or judge on a file of its own with --test.",
+                )
+        return parts
+
+
+def folds(
+    groups: NDArray[np.uint64], count: int, seed: int, classes: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Deal rows into folds of about equal size; what shares a group shares a fold.
+
+    Parameters
+    ----------
+    groups
+        uint64 [N]: the hash of what must stay together.
+    count
+        How many folds.
+    seed
+        Another seed deals otherwise.
+    classes
+        int64 [N]: every fold gets its share of each class, where groups allow.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 [N] from 0 to ``count`` - 1.
+
+    Examples
+    --------
+    >>> np.bincount(folds(np.arange(9, dtype=np.uint64), 3, seed=0)).tolist()
+    [3, 3, 3]
+    """
+    _, first, ranks = np.unique(
+        mix(groups ^ mix(np.uint64((seed + 1) % 2**64))), return_index=True, return_inverse=True
+    )
+    if classes is None:
+        return ranks.astype(np.int64) % count
+    # Deal the groups class by class, so that a rare class is not all in one fold.
+    dealt = np.empty(len(first), dtype=np.int64)
+    dealt[np.argsort(classes[first], kind="stable")] = np.arange(len(first)) % count
+    return dealt[ranks]
+
+
+def _cut(order: NDArray[np.float64], shares: tuple[float, float]) -> NDArray[np.int8]:
+    """Give the smallest to the test part, the next to validation; equals stay together."""
+    values, inverse, counts = np.unique(order, return_inverse=True, return_counts=True)
+    before = np.cumsum(counts) - counts / 2  # a block of equals goes where its middle lies
+    test, validation = shares[0] * len(order), (shares[0] + shares[1]) * len(order)
+    part = np.where(before < test, TEST, np.where(before < validation, VALIDATION, TRAIN))
+    if len(values) > 1 and (part == TRAIN).sum() == 0:
+        part[-1] = TRAIN
+    return part.astype(np.int8)[inverse]
