@@ -1,0 +1,365 @@
+"""Calibration: what turns a network's answers into honest probabilities, intervals and decisions.
+
+Everything is fitted on validation rows, which the weights were not fitted on, and is a few plain
+numbers that are saved with the model.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, Literal, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.optimize import minimize
+
+from thalweg.core.errors import OptionError, near
+from thalweg.kinds.base import Task
+from thalweg.models.record import Plain
+
+Floats = NDArray[np.floating[Any]]
+Costs = tuple[float, float]
+"""What a false positive and a false negative cost."""
+
+Objective = Literal["f1", "accuracy", "balanced_accuracy"]
+OBJECTIVES: Final = ("f1", "accuracy", "balanced_accuracy")
+
+_LEAST: Final = 1e-30
+"""The least probability: float32 holds it, and its logarithm is finite."""
+
+_SHARPEST: Final = 20.0
+"""The largest inverse temperature; its inverse is the least."""
+
+
+@final
+class Calibration(Plain):
+    """What was learned on the validation rows.
+
+    Parameters
+    ----------
+    temperature
+        What logits are divided by (Guo et al. 2017). 1 leaves probabilities as they are.
+    bias
+        What is added to each class's logit after that (Platt 1999 for two classes; Alexandari et
+        al. 2020); empty for nothing. Undoes what weighted or resampled training rows did to the
+        shares of the classes.
+    threshold
+        With two classes: the second is predicted from this calibrated probability on. None: the
+        likelier class is predicted.
+    radius
+        Regression: the interval's half width, in units of ``spread + floor`` where ``floor`` is
+        set, else of the target as it was fitted. None: no intervals.
+    floor
+        What is added to the members' spread, so that no interval vanishes. None: the spread is
+        not used.
+    level
+        The share of unseen rows that an interval is to hold. Default 0.9.
+
+    Examples
+    --------
+    >>> bold = np.array([[0.99, 0.01]] * 8 + [[0.01, 0.99]] * 8)
+    >>> truth = np.array([0] * 6 + [1] * 8 + [0] * 2)
+    >>> learned = Calibration.fit("binary", bold, truth)
+    >>> bool(learned.temperature > 1)
+    True
+    """
+
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    bias: tuple[float, ...] = ()
+    threshold: float | None = Field(default=None, allow_inf_nan=False)
+    radius: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    floor: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    level: float = Field(default=0.9, gt=0, lt=1)
+
+    @classmethod
+    def fit(
+        cls,
+        task: Task,
+        answers: Floats,
+        truth: NDArray[Any],
+        *,
+        spread: Floats | None = None,
+        threshold: str | float | Costs = "f1",
+        bias: bool = False,
+        level: float = 0.9,
+    ) -> Self:
+        """Learn from validation rows.
+
+        Parameters
+        ----------
+        task
+            Regression, binary or multiclass.
+        answers
+            Numbers [N] or [N, 1] in any one unit, or probabilities [N, classes].
+        truth
+            The same rows' numbers [N] in that unit, or class codes [N].
+        spread
+            Regression: the standard deviation [N] of the members' answers. With it intervals are
+            wider where the members disagree.
+        threshold
+            With two classes: see `read_threshold`.
+        bias
+            Classes: whether each class's logit may be moved as well. Worth it where training rows
+            were weighted or resampled; else a temperature is enough and cannot change the
+            likeliest class.
+        level
+            Regression: the share of unseen rows that an interval is to hold.
+
+        Raises
+        ------
+        OptionError
+            Where the threshold is none that is known.
+        """
+        wanted = read_threshold(threshold)
+        if task == "regression":
+            radius, floor = fit_radius(answers.reshape(len(truth)), truth, spread, level)
+            return cls(radius=radius, floor=floor, level=level)
+        temperature, biases = fit_scaling(answers, truth, bias=bias)
+        learned = cls(temperature=temperature, bias=biases, level=level)
+        if task == "multiclass":
+            return learned
+        chosen = fit_threshold(learned.probabilities(answers)[:, 1], truth == 1, wanted)
+        return learned.model_copy(update={"threshold": chosen})
+
+    def probabilities(self, answers: Floats) -> NDArray[np.float64]:
+        """Calibrate probabilities [N, classes]; the likeliest class stays so without a bias."""
+        if self.temperature == 1 and not self.bias:
+            return answers.astype(np.float64)
+        logits = _logits(answers) / self.temperature
+        return _softmax(logits + np.array(self.bias) if self.bias else logits)
+
+    def interval(
+        self, answers: Floats, spread: Floats | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Give the bounds (low, high) of each row's interval, float64 [N]; None without a radius.
+
+        Parameters
+        ----------
+        answers
+            [N] or [N, 1], in the unit of the fit.
+        spread
+            [N], needed where the fit had one.
+        """
+        if self.radius is None:
+            return None
+        centre = answers.reshape(len(answers)).astype(np.float64)
+        width = np.full(len(centre), self.radius)
+        if self.floor is not None:
+            if spread is None:
+                raise AssertionError
+            width *= spread.astype(np.float64) + self.floor
+        return centre - width, centre + width
+
+
+def fit_scaling(
+    answers: Floats, truth: NDArray[Any], *, bias: bool = False
+) -> tuple[float, tuple[float, ...]]:
+    """Find the temperature, and the biases if wanted, with the least log loss (Guo et al. 2017).
+
+    Parameters
+    ----------
+    answers
+        Probabilities [N, classes].
+    truth
+        Class codes [N].
+    bias
+        Whether to look for a bias [classes] as well.
+
+    Returns
+    -------
+    tuple
+        The temperature, from 1/20 to 20, and the biases (empty without). ``(1.0, ())`` where
+        nothing is better, so the log loss on these rows never grows. Labels are smoothed by one
+        imagined row (after Platt 1999), and biases are drawn to 0 as much: a few rows that happen
+        to be all right do not make a model certain.
+    """
+    if len(truth) == 0:
+        return 1.0, ()
+    logits = _logits(answers)
+    rows, classes = logits.shape
+    labels = np.full(logits.shape, 1 / (rows + classes) / classes)
+    labels[np.arange(rows), truth] += 1 - 1 / (rows + classes)
+
+    def objective(dials: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scaled = dials[0] * logits + dials[1:] if bias else dials[0] * logits
+        top = scaled.max(axis=1, keepdims=True)
+        powers = np.exp(scaled - top)
+        total = powers.sum(axis=1, keepdims=True)
+        surplus = powers / total - labels
+        loss = np.log(total) + top - (labels * scaled).sum(axis=1, keepdims=True)
+        slopes = np.concatenate([[(surplus * logits).sum()], surplus.sum(axis=0)[: len(dials) - 1]])
+        slopes[1:] += dials[1:]
+        return float(loss.sum() + (dials[1:] ** 2).sum() / 2) / rows, slopes / rows
+
+    start = np.concatenate([[1.0], np.zeros(classes if bias else 0)])
+    bounds = [(1 / _SHARPEST, _SHARPEST)] + [(None, None)] * (len(start) - 1)
+    # The loss is convex in the inverse temperature and the biases: what is found is the least.
+    found = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    temperature, biases = float(1 / found[0]), tuple(found[1:].tolist())
+    moved = _softmax(logits / temperature + np.array(biases) if biases else logits / temperature)
+    if _log_loss(moved, truth) < _log_loss(_softmax(logits), truth):
+        return temperature, biases
+    return 1.0, ()
+
+
+def fit_radius(
+    answers: Floats, truth: Floats, spread: Floats | None, level: float
+) -> tuple[float | None, float | None]:
+    """Find the half width of split-conformal intervals (Vovk et al. 2005, Lei et al. 2018).
+
+    Parameters
+    ----------
+    answers, truth
+        Numbers [N].
+    spread
+        The members' standard deviations [N], or None.
+    level
+        The share of unseen rows to be held.
+
+    Returns
+    -------
+    tuple
+        The radius and the floor. The radius is the ``ceil((N + 1) level)``-th smallest of
+        ``|truth - answer| / (spread + floor)``; the floor is the median spread. On exchangeable
+        rows such an interval holds at least ``level`` of unseen ones, whatever the model. With
+        fewer than ``level / (1 - level)`` rows no finite interval promises that: the largest
+        error is taken, which holds N / (N + 1). No rows, no interval.
+    """
+    rows = len(truth)
+    if rows == 0:
+        return None, None
+    errors = np.abs(truth.astype(np.float64) - answers.astype(np.float64))
+    floor = 0.0 if spread is None else float(np.median(spread))
+    if spread is not None and floor > 0:
+        errors = errors / (spread.astype(np.float64) + floor)
+    rank = min(math.ceil((rows + 1) * level), rows)
+    radius = float(np.partition(errors, rank - 1)[rank - 1])
+    return radius, floor if floor > 0 else None
+
+
+def read_threshold(threshold: str | float | Costs) -> Objective | float | Costs:
+    """Say where the line between two classes is to be drawn.
+
+    Parameters
+    ----------
+    threshold
+        ``f1`` (harmonic mean of precision and recall), ``accuracy``, ``balanced_accuracy`` (mean
+        recall of both classes), a probability, or the costs of a false positive and a false
+        negative, as a pair or as text (``"1:5"``).
+
+    Raises
+    ------
+    OptionError
+        Where it is none of these.
+
+    Examples
+    --------
+    >>> read_threshold("f1"), read_threshold("0.3"), read_threshold("1:5")
+    ('f1', 0.3, (1.0, 5.0))
+    """
+    for name in OBJECTIVES:
+        if threshold == name:
+            return name
+    try:
+        if isinstance(threshold, (int, float)):
+            numbers = [float(threshold)]
+        else:
+            parts = threshold.split(":") if isinstance(threshold, str) else threshold
+            numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1 and 0 <= numbers[0] <= 1:
+        return numbers[0]
+    if len(numbers) == 2 and all(math.isfinite(n) and n > 0 for n in numbers):
+        return numbers[0], numbers[1]
+    raise OptionError(
+        f"threshold is {threshold!r}",
+        f"{', '.join(OBJECTIVES)}, a number from 0 to 1, or two costs above 0 such as 1:5",
+        near(threshold, OBJECTIVES) if isinstance(threshold, str) and not numbers else "",
+    )
+
+
+def fit_threshold(
+    probability: Floats, positive: NDArray[np.bool_], objective: Objective | float | Costs
+) -> float:
+    """Find the threshold that serves an objective best.
+
+    Parameters
+    ----------
+    probability
+        The calibrated probability [N] of the second class.
+    positive
+        Bool [N]: whether the row is of that class.
+    objective
+        See `read_threshold`; a number is given back as it is.
+
+    Returns
+    -------
+    float
+        Halfway between two neighbouring scores, so rows of equal score are never told apart. Of
+        the best thresholds the one in the middle. 0.5 where one class is all there is.
+
+    Examples
+    --------
+    >>> scores = np.array([0.1, 0.2, 0.6, 0.9])
+    >>> fit_threshold(scores, np.array([False, False, True, True]), "f1")
+    0.4
+    """
+    if isinstance(objective, float):
+        return objective
+    if positive.all() or not positive.any():
+        return 0.5
+    scores, places = np.unique(probability.astype(np.float64), return_inverse=True)
+    hits = np.bincount(places, weights=positive, minlength=len(scores))
+    misses = np.bincount(places, minlength=len(scores)) - hits
+    # Cut j lets the scores from j on be positive; the last cut lets none.
+    true = np.append(np.cumsum(hits[::-1])[::-1], 0)
+    false = np.append(np.cumsum(misses[::-1])[::-1], 0)
+    worth = _worth(true, false, float(true[0]), float(false[0]), objective)
+    best = np.flatnonzero(worth >= worth.max() - 1e-12)
+    cut = int(best[(len(best) - 1) // 2])
+    ends = np.concatenate([[min(0.0, scores[0])], scores, [max(1.0, scores[-1])]])
+    below, above = float(ends[cut]), float(ends[cut + 1])
+    middle = below + (above - below) / 2
+    if cut == len(scores):
+        # No score may reach a threshold that lets none through, though the score be 1.
+        return max(middle, math.nextafter(below, math.inf))
+    return middle if middle > below else above
+
+
+def _worth(
+    true: NDArray[np.float64],
+    false: NDArray[np.float64],
+    positives: float,
+    negatives: float,
+    objective: Objective | Costs,
+) -> NDArray[np.float64]:
+    """Say what each cut is worth, from its true and false positives [cuts]."""
+    match objective:
+        case "f1":
+            return 2 * true / (true + false + positives)
+        case "accuracy":
+            return (true + negatives - false) / (positives + negatives)
+        case "balanced_accuracy":
+            return (true / positives + 1 - false / negatives) / 2
+        case (false_positive, false_negative):
+            cost = false_positive * false + false_negative * (positives - true)
+            return -cost / (positives + negatives)
+
+
+def _log_loss(probabilities: NDArray[np.float64], truth: NDArray[Any]) -> float:
+    """Give the mean log loss of probabilities [N, classes]."""
+    return -float(_logits(probabilities)[np.arange(len(truth)), truth].mean())
+
+
+def _logits(probabilities: Floats) -> NDArray[np.float64]:
+    """Give the logarithms of probabilities [N, classes], never infinite."""
+    return np.log(np.clip(probabilities.astype(np.float64), _LEAST, None))
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give probabilities [N, classes] that add up to 1."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,178 @@
+"""The network: encoders from the kinds, fusion, stacked members, a head from the target's kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from thalweg.blocks.stacked import StackedLinear, StackedMLP
+from thalweg.core.seeds import derive
+from thalweg.data.arrays import Arrays, target_columns
+from thalweg.data.schema import Schema
+from thalweg.kinds import KINDS
+from thalweg.kinds.base import Head, LossOptions, Prepares
+from thalweg.models.recipe import Recipe
+
+PREDICT_ROWS: Final = 8192
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a network says of some rows.
+
+    Parameters
+    ----------
+    answers
+        float32 [N, answers]: the members' joint answer in the head's terms (a standardised
+        number, class probabilities).
+    spread
+        float32 [N]: the standard deviation of the members' raw outputs.
+    """
+
+    answers: NDArray[np.float32]
+    spread: NDArray[np.float32]
+
+
+@final
+class Network(nn.Module):
+    """Several small networks over all columns, trained side by side and averaged.
+
+    Each kind embeds all of its columns at once; every member has embeddings of its own, which
+    are slices of one wide table. The members' hidden layers are one batched matrix product.
+
+    Parameters
+    ----------
+    schema
+        The fitted columns, with a target.
+    recipe
+        The dials: members, widths, dropout.
+    seed
+        Draws the first weights.
+    """
+
+    def __init__(self, schema: Schema, recipe: Recipe, seed: int = 0) -> None:
+        super().__init__()
+        if schema.target is None:
+            raise AssertionError
+        groups = {kind: [c.state for c in columns] for kind, columns in schema.by_kind().items()}
+        head = KINDS[schema.target.kind].head(
+            schema.target.state, LossOptions(recipe.label_smoothing, recipe.focusing)
+        )
+        if head is None:
+            raise AssertionError
+        self.head: Head = head
+        self._members = recipe.members
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, "weights"))
+            self.encoders = nn.ModuleDict(
+                {
+                    kind: KINDS[kind].encoder(
+                        states, recipe.embedding * recipe.members, recipe.pairs
+                    )
+                    for kind, states in groups.items()
+                }
+            )
+            tokens = sum(tokens_of(encoder) for encoder in self.encoders.values())
+            self.body = StackedMLP(
+                recipe.members,
+                tokens * recipe.embedding,
+                recipe.width,
+                recipe.depth,
+                recipe.dropout,
+                recipe.activation,
+            )
+            self.last = StackedLinear(recipe.members, recipe.width, head.outputs)
+        with torch.no_grad():
+            self.last.bias.copy_(head.start().expand_as(self.last.bias))
+
+    def forward(self, features: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        """Give every member's outputs.
+
+        Parameters
+        ----------
+        features
+            Kind -> field -> tensor [N, ...].
+
+        Returns
+        -------
+        torch.Tensor
+            float32 [members, N, outputs].
+        """
+        tokens = torch.cat(
+            [encoder(features[kind]) for kind, encoder in self.encoders.items()], dim=1
+        )
+        rows, count, _ = tokens.shape
+        own = tokens.view(rows, count, self._members, -1).permute(2, 0, 1, 3)
+        outputs: Tensor = self.last(self.body(own.reshape(self._members, rows, -1)))
+        return outputs
+
+    def prepare(self, arrays: Arrays) -> None:
+        """Let the encoders choose what depends on training rows, once, before the first step."""
+        target = target_columns(arrays.target)
+        for kind, encoder in self.encoders.items():
+            if isinstance(encoder, Prepares):
+                encoder.prepare(arrays.features[kind], target)
+
+    def clip(self, norm: float) -> None:
+        """Bound the gradient: the members' together as if each were bound to ``norm``."""
+        nn.utils.clip_grad_norm_(self.parameters(), norm * math.sqrt(self._members), foreach=True)
+
+    @staticmethod
+    def tensors(
+        features: Mapping[str, Mapping[str, NDArray[Any]]],
+    ) -> dict[str, dict[str, Tensor]]:
+        """See arrays as tensors, without copying."""
+        return {
+            kind: {
+                name: torch.from_numpy(np.ascontiguousarray(array))
+                for name, array in fields.items()
+            }
+            for kind, fields in features.items()
+        }
+
+
+def tokens_of(encoder: nn.Module) -> int:
+    """Say how many tokens an encoder gives for a row."""
+    tokens = encoder.tokens
+    if not isinstance(tokens, int):
+        raise AssertionError
+    return tokens
+
+
+@torch.inference_mode()
+def forward_all(network: Network, arrays: Arrays, held: NDArray[np.int64] | None = None) -> Outputs:
+    """Run a network over many rows in pieces of fixed size.
+
+    Parameters
+    ----------
+    network
+        Should be in evaluation mode.
+    arrays
+        Encoded rows [N].
+    held
+        int64 [N]: the one member whose answer counts for each row, because it never learned
+        from it; by default all members answer together.
+
+    Returns
+    -------
+    Outputs
+        What the members say, and how far apart they are.
+    """
+    answers, spreads = [], []
+    for start in range(0, max(1, len(arrays)), PREDICT_ROWS):
+        rows = slice(start, start + PREDICT_ROWS)
+        outputs = network(network.tensors(arrays.take(rows).features)).float()
+        spreads.append(outputs.std(dim=0, correction=0).mean(dim=-1).numpy())
+        if held is not None:
+            member = torch.from_numpy(held[rows])
+            outputs = outputs[member, torch.arange(len(member))].unsqueeze(0)
+        answers.append(network.head.combine(outputs).numpy())
+    return Outputs(np.concatenate(answers), np.concatenate(spreads))

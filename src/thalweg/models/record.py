@@ -1,0 +1,135 @@
+"""The record of how a model came to be and how well it does: plain data, saved with the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from thalweg.kinds.base import Task
+
+
+class Plain(BaseModel):
+    """Frozen data that survives JSON and refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Figure(Plain):
+    """A measured figure with its 95% interval.
+
+    Parameters
+    ----------
+    value
+        The figure on all rows.
+    low, high
+        The bounds of the bootstrap interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class Rows(Plain):
+    """How many rows went where."""
+
+    train: int
+    validation: int
+    test: int
+    dropped: int = 0
+    rejected: int = 0
+
+
+class Epoch(Plain):
+    """What one pass over the training rows showed."""
+
+    epoch: int
+    seconds: float
+    learning_rate: float
+    train_loss: float
+    validation_loss: float
+    metric: float = Field(description="the task's leading metric on the validation rows")
+
+
+class Training(Plain):
+    """How a network was trained."""
+
+    seed: int
+    settings: dict[str, Any]
+    epochs: list[Epoch]
+    best_epoch: int
+    stopped: str = Field(description="why training ended: 'plan', 'early stopping' or 'time'")
+    metric: str = Field(description="the leading metric's name")
+    parameters: int
+    rows_per_second: float
+    seconds: float
+    versions: dict[str, str]
+
+
+class Slice(Plain):
+    """A group of rows on which the model does worse than elsewhere.
+
+    Parameters
+    ----------
+    where
+        The group in words: ``"occupation = 'Sales'"``, ``"age in [17, 24)"``.
+    rows
+        Its size.
+    loss, rest
+        Mean loss in the group and on all other rows.
+    value
+        The leading metric in the group.
+    probability
+        How likely such a difference is by chance (Welch's t, adjusted for all groups tried).
+    """
+
+    where: str
+    rows: int
+    loss: float
+    rest: float
+    value: float
+    probability: float
+
+
+class Importance(Plain):
+    """How much the leading metric suffers when one column is shuffled (Breiman 2001)."""
+
+    column: str
+    kind: str
+    value: float
+    low: float
+    high: float
+
+
+class Curve(Plain):
+    """Points to draw: calibration, residuals, learning."""
+
+    x: list[float]
+    y: list[float]
+    weight: list[float] = []
+
+
+class Baseline(Plain):
+    """A rival trained on the same rows and judged on the same test rows."""
+
+    metrics: dict[str, Figure]
+    seconds: float
+
+
+class Evaluation(Plain):
+    """How a model does on rows it never saw."""
+
+    task: Task
+    rows: int
+    metric: str = Field(description="the leading metric's name")
+    metrics: dict[str, Figure]
+    baselines: dict[str, Baseline] = {}
+    classes: list[str] = []
+    confusion: list[list[int]] = []
+    threshold: float | None = None
+    calibration: dict[str, Curve] = {}
+    residuals: Curve | None = None
+    slices: list[Slice] = []
+    importances: list[Importance] = []
+    warnings: list[str] = []

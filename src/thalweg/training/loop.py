@@ -1,0 +1,217 @@
+"""The training loop, as a ladder of small methods: fit, epoch, step, judge.
+
+Nothing that an epoch draws (shuffle, dropout) depends on an epoch before: every epoch seeds
+itself from the run's seed and its number. So a run that was killed goes on from its last
+checkpoint and ends with the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thalweg.core.seeds import derive
+from thalweg.data.arrays import Arrays
+from thalweg.data.loader import Loader
+from thalweg.models.network import Network, Outputs, forward_all
+from thalweg.models.recipe import Recipe
+from thalweg.models.record import Epoch
+from thalweg.training import optimizers, schedules
+from thalweg.training.callbacks.base import Callback
+from thalweg.training.state import Snapshot, flatten_optimizer, restore_optimizer
+
+Judge = Callable[[Outputs], tuple[float, float]]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The rows that choose when to stop.
+
+    Parameters
+    ----------
+    arrays
+        The encoded rows [N].
+    held
+        int64 [N]: for each row the member that holds it out and so may judge it; None where no
+        member learns from these rows.
+    """
+
+    arrays: Arrays
+    held: NDArray[np.int64] | None = None
+
+
+@final
+class Loop:
+    """Trains a network.
+
+    Parameters
+    ----------
+    network
+        Trained in place.
+    recipe
+        The dials.
+    loader
+        The training rows.
+    judged
+        The rows that choose when to stop.
+    judge
+        Turns the network's outputs on these rows into the loss and the leading metric.
+    seed
+        The run's seed.
+    callbacks
+        What else happens, in order; see `Callback`.
+    bfloat16
+        Multiply in bfloat16 (autocast): quicker on processors that have it.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        loader: Loader,
+        judged: Judged,
+        judge: Judge,
+        seed: int,
+        callbacks: Sequence[Callback] = (),
+        *,
+        bfloat16: bool = False,
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.loader = loader
+        self.judged = judged
+        self.judge = judge
+        self.seed = seed
+        self.callbacks = callbacks
+        self.bfloat16 = bfloat16
+        self.optimizer = optimizers.build(
+            recipe.optimizer,
+            optimizers.decayed(network, recipe.weight_decay),
+            recipe.learning_rate,
+        )
+        self.epochs: list[Epoch] = []
+        self.steps_done = 0
+        self.stopped = ""
+
+    @property
+    def steps(self) -> int:
+        """How many steps the plan has."""
+        return self.loader.steps * self.recipe.epochs
+
+    def fit(self) -> None:
+        """Train until the plan is done or a callback stops it."""
+        with torch.random.fork_rng(devices=[]):
+            for callback in self.callbacks:
+                callback.on_start(self)
+            while not self.stopped:
+                self.run_epoch(len(self.epochs))
+            for callback in self.callbacks:
+                callback.on_end(self)
+
+    def run_epoch(self, number: int) -> None:
+        """Pass once over the training rows, then judge."""
+        began = time.monotonic()
+        torch.manual_seed(derive(self.seed, "epoch", number))
+        self.network.train()
+        self.steps_done = number * self.loader.steps
+        total = torch.zeros(())
+        for batch in self.loader.epoch(number):
+            total += self.step(batch)
+            self.steps_done += 1
+            for callback in self.callbacks:
+                callback.on_step(self)
+        with self.predicting():
+            loss, metric = self.judge(self.outputs())
+        self.epochs.append(
+            Epoch(
+                epoch=number,
+                seconds=time.monotonic() - began,
+                learning_rate=self.optimizer.param_groups[0]["lr"],
+                train_loss=float(total) / self.loader.steps,
+                validation_loss=loss,
+                metric=metric,
+            )
+        )
+        if len(self.epochs) >= self.recipe.epochs:
+            self.stopped = "plan"
+        for callback in self.callbacks:
+            callback.on_epoch(self)
+
+    def step(self, batch: Arrays) -> Tensor:
+        """Learn from one batch; give its mean loss."""
+        scale = schedules.factor(
+            self.recipe.schedule, self.steps_done, self.steps, self.recipe.warmup
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * scale
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            outputs = self.network(self.network.tensors(batch.features))
+        target = {name: torch.from_numpy(array) for name, array in batch.target.items()}
+        losses = self.network.head.loss(outputs.float(), target)
+        # Each member learns from its own mean loss: the sum keeps their gradients apart.
+        members = losses.mean(dim=1) if batch.weights is None else _mean(losses, batch.weights)
+        torch.autograd.backward(members.sum())
+        if self.recipe.clip:
+            self.network.clip(self.recipe.clip)
+        self.optimizer.step()
+        return members.detach().mean()
+
+    def outputs(self) -> Outputs:
+        """Run the network over the judged rows."""
+        return forward_all(self.network, self.judged.arrays, self.judged.held)
+
+    @contextlib.contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Put the weights that predict in place: those of the callback that keeps an average."""
+        with contextlib.ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.enter_context(callback.predicting(self))
+            self.network.eval()
+            yield
+            self.network.train()
+
+    def snapshot(self) -> Snapshot:
+        """Hold what is needed to go on from the end of the last epoch."""
+        tensors: dict[str, dict[str, Tensor]] = {
+            "network": dict(self.network.state_dict()),
+            "optimizer": flatten_optimizer(self.optimizer),
+        }
+        remembered: dict[str, Mapping[str, Any]] = {}
+        for callback in self.callbacks:
+            facts, own = callback.remember()
+            remembered[callback.name] = facts
+            tensors[callback.name] = own
+        facts = {
+            "epochs": [epoch.model_dump() for epoch in self.epochs],
+            "stopped": self.stopped,
+            "callbacks": remembered,
+        }
+        return Snapshot(facts, tensors)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot."""
+        self.network.load_state_dict(snapshot.tensors["network"])
+        restore_optimizer(self.optimizer, snapshot.tensors.get("optimizer", {}))
+        self.epochs = [Epoch.model_validate(one) for one in snapshot.facts["epochs"]]
+        self.stopped = snapshot.facts["stopped"]
+        for callback in self.callbacks:
+            callback.recall(
+                snapshot.facts["callbacks"].get(callback.name, {}),
+                snapshot.tensors.get(callback.name, {}),
+            )
+
+
+def _mean(losses: Tensor, weights: NDArray[np.float32]) -> Tensor:
+    """Weigh losses [members, N] by row [N] or by row and member [N, members]; mean by member."""
+    weight = torch.from_numpy(weights).T.expand_as(losses)
+    return (losses * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9)

@@ -1,0 +1,145 @@
+"""Fit the number of epochs to the time given, before training, and write the plan down.
+
+The learning rate's schedule needs to know its end. So the time is spent by planning, not by
+cutting: a few steps are timed on a copy of the network, and the epochs that fit become the plan.
+A run that is resumed keeps its plan, so it ends with the same weights as one that was not killed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, final
+
+from thalweg.core.errors import ArtifactError, OptionError
+from thalweg.core.files import atomic_file
+from thalweg.models.recipe import Recipe
+from thalweg.training.loop import Loop
+
+_SAFETY: Final = 1.15
+"""Steps in a warm cache are quicker than in a long run on a shared machine."""
+
+
+def seconds_per_step(loop: Loop) -> float:
+    """Time a few steps on a copy of the network; the loop itself is left as it is."""
+    trial = Loop(
+        copy.deepcopy(loop.network),
+        loop.recipe,
+        loop.loader,
+        loop.judged,
+        loop.judge,
+        loop.seed,
+        bfloat16=loop.bfloat16,
+    )
+    trial.network.train()
+    batches = list(islice(loop.loader.epoch(0), 12))
+    trial.step(batches[0])
+    began = time.perf_counter()
+    done = 0
+    while time.perf_counter() - began < 0.5 and done < 50:
+        trial.step(batches[done % len(batches)])
+        done += 1
+    return (time.perf_counter() - began) / done
+
+
+def fitting(recipe: Recipe, steps: int, step_seconds: float, seconds: float) -> Recipe:
+    """Lower a recipe's epochs to those that end in time; never below one.
+
+    Parameters
+    ----------
+    recipe
+        Its epochs are the most that are worth while.
+    steps
+        Steps in an epoch.
+    step_seconds
+        How long a step takes.
+    seconds
+        The time given.
+
+    Examples
+    --------
+    >>> fitting(Recipe(epochs=40), steps=100, step_seconds=0.01, seconds=23).epochs
+    20
+    """
+    epochs = int(seconds / max(1e-9, steps * step_seconds * _SAFETY))
+    return recipe.turned({"epochs": max(1, min(recipe.epochs, epochs))})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run set out to do.
+
+    Parameters
+    ----------
+    settings
+        The arguments of the run, as written down.
+    fingerprint
+        Of the source: a plan is only good for the rows that it was made for.
+    recipe
+        The dials, with the epochs that fit.
+    """
+
+    settings: Mapping[str, Any]
+    fingerprint: str
+    recipe: Recipe
+
+    def save(self, path: Path) -> None:
+        """Write the plan."""
+        facts = {
+            "settings": dict(self.settings),
+            "fingerprint": self.fingerprint,
+            "recipe": self.recipe.model_dump(mode="json"),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as building:
+            building.write_text(json.dumps(facts, indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Read a plan.
+
+        Raises
+        ------
+        ArtifactError
+            Where it is damaged.
+        """
+        try:
+            facts = json.loads(path.read_text())
+            return cls(
+                facts["settings"], facts["fingerprint"], Recipe.model_validate(facts["recipe"])
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"the plan {path} cannot be read ({error})",
+                "a run that was interrupted",
+                "Start again without --resume.",
+            ) from None
+
+    def check(self, settings: Mapping[str, Any], fingerprint: str) -> None:
+        """Refuse to go on with other settings or other rows.
+
+        Raises
+        ------
+        OptionError
+            Naming the first setting that differs.
+        """
+        for name, value in settings.items():
+            before = self.settings.get(name)
+            if before != value:
+                raise OptionError(
+                    f"--resume with {name} = {value!r}",
+                    f"{name} = {before!r}, as the run was begun",
+                    "Use the same options, or start again without --resume.",
+                )
+        if fingerprint != self.fingerprint:
+            raise OptionError(
+                "--resume with a source that has changed",
+                "the rows that the run was begun with",
+                "Start again without --resume.",
+            )

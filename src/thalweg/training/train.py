@@ -1,0 +1,318 @@
+"""Train a model on prepared rows: plan, loop, calibrate."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from thalweg.core.progress import Progress
+from thalweg.data.arrays import Arrays
+from thalweg.data.loader import Loader, check_balance, class_weights
+from thalweg.data.prepare import Prepared
+from thalweg.data.split import folds
+from thalweg.kinds.base import Task
+from thalweg.models.calibration import Calibration
+from thalweg.models.model import Model
+from thalweg.models.network import Network, Outputs, forward_all
+from thalweg.models.recipe import Recipe
+from thalweg.models.record import Rows, Training
+from thalweg.training.callbacks.averaging import Averaging
+from thalweg.training.callbacks.base import Callback
+from thalweg.training.callbacks.checkpoints import Checkpoints
+from thalweg.training.callbacks.deadline import Deadline
+from thalweg.training.callbacks.showing import Showing
+from thalweg.training.callbacks.stopping import EarlyStopping
+from thalweg.training.loop import Judged, Loop
+from thalweg.training.plan import Plan, fitting, seconds_per_step
+
+PLAN: Final = "plan.json"
+CHECKPOINT: Final = "checkpoint"
+
+LEAST_FOLDS: Final = 8
+"""Every member learns from at least seven eighths of the training rows."""
+
+MOST_JUDGED: Final = 20_000
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a network is to be trained, apart from the recipe.
+
+    Parameters
+    ----------
+    seed
+        Draws weights, shuffles and dropout.
+    seconds
+        The time given to training; None for as long as the recipe says.
+    balance
+        See `thalweg.data.loader.Balance`.
+    threshold
+        See `thalweg.models.calibration`.
+    folder
+        Where the plan and the checkpoint lie while training; None keeps none.
+    resume
+        Go on from the folder's checkpoint, where there is one.
+    settings
+        The verb's arguments, to be written down.
+    """
+
+    seed: int = 0
+    seconds: float | None = None
+    balance: str = "none"
+    threshold: str | float = "f1"
+    folder: Path | None = None
+    resume: bool = False
+    settings: Mapping[str, Any] | None = None
+
+
+def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> Model:
+    """Train a model on prepared rows.
+
+    Parameters
+    ----------
+    prepared
+        The schema and the encoded parts.
+    recipe
+        The dials; its epochs are lowered to fit the time.
+    run
+        Seed, time, balance, where checkpoints lie.
+    progress
+        Told of every step.
+
+    Returns
+    -------
+    Model
+        Calibrated on the validation rows, not yet judged.
+
+    Raises
+    ------
+    OptionError
+        Where an option cannot be, or a run is resumed with others.
+    """
+    check_balance(run.balance)
+    if run.balance == "focal" and not recipe.focusing:
+        recipe = recipe.turned({"focusing": 2.0})
+    settings = dict(run.settings or {})
+    plan = _kept_plan(run, settings, prepared.fingerprint)
+    if plan is not None:
+        recipe = plan.recipe
+    loop, stopping = build_loop(prepared, recipe, run, progress)
+    if plan is None:
+        if run.seconds is not None:
+            fitted = fitting(recipe, loop.loader.steps, seconds_per_step(loop), run.seconds)
+            if fitted.epochs < recipe.epochs:
+                progress.note(
+                    f"{fitted.epochs} epochs fit into the time; "
+                    f"{recipe.epochs} would be the recipe's"
+                )
+                loop, stopping = build_loop(prepared, fitted, run, progress)
+        if run.folder is not None:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            Plan(settings, prepared.fingerprint, loop.recipe).save(run.folder / PLAN)
+    elif run.folder is not None:
+        for callback in loop.callbacks:
+            if isinstance(callback, Checkpoints) and callback.resume(loop):
+                progress.note(f"resumed after epoch {len(loop.epochs)} of {loop.recipe.epochs}")
+    began = time.monotonic()
+    loop.fit()
+    return _model(prepared, loop, stopping, run, time.monotonic() - began)
+
+
+def _kept_plan(run: Run, settings: Mapping[str, Any], fingerprint: str) -> Plan | None:
+    """Find the plan of a run that is to go on."""
+    if not run.resume or run.folder is None or not (run.folder / PLAN).exists():
+        return None
+    plan = Plan.load(run.folder / PLAN)
+    plan.check(settings, fingerprint)
+    return plan
+
+
+def build_loop(
+    prepared: Prepared, recipe: Recipe, run: Run, progress: Progress
+) -> tuple[Loop, EarlyStopping]:
+    """Build a fresh network and the loop around it."""
+    schema = prepared.schema
+    arrays = prepared.train.arrays
+    classes = None if schema.task == "regression" else classes_of(arrays)
+    held = held_by(prepared, recipe.members, run.seed)
+    arrays = arrays.weighted(_weights(held, classes, recipe.members, run.balance))
+    loader = Loader(arrays, recipe.batch_size, run.seed, classes, run.balance)
+    judged = _few(judged_rows(prepared, held, recipe.members))
+    judge = Judge(schema.task == "regression", judged.arrays)
+    stopping = EarlyStopping(recipe.patience)
+    callbacks: list[Callback] = [Averaging(recipe.averaging)] if recipe.averaging else []
+    callbacks.append(stopping)
+    if run.seconds is not None:
+        callbacks.append(Deadline(run.seconds))
+    callbacks.append(Showing(progress, judge.metric))
+    if run.folder is not None:
+        callbacks.append(Checkpoints(run.folder / CHECKPOINT))
+    network = Network(schema, recipe, run.seed)
+    network.prepare(prepared.train.arrays)
+    loop = Loop(
+        network, recipe, loader, judged, judge, run.seed, callbacks, bfloat16=has_bfloat16()
+    )
+    return loop, stopping
+
+
+def held_by(prepared: Prepared, members: int, seed: int) -> NDArray[np.int64] | None:
+    """Give the member that holds out each training row, int64 [N].
+
+    None where a validation part exists. Numbers beyond the members are rows that all learn from.
+    """
+    if len(prepared.validation.arrays):
+        return None
+    arrays = prepared.train.arrays
+    classes = None if prepared.schema.task == "regression" else classes_of(arrays)
+    return folds(prepared.train.groups, max(members, LEAST_FOLDS), seed, classes)
+
+
+def judged_rows(prepared: Prepared, held: NDArray[np.int64] | None, members: int) -> Judged:
+    """Give the rows that some member, or all, never learned from."""
+    if held is None:
+        return Judged(prepared.validation.arrays)
+    rows = np.flatnonzero(held < members)
+    return Judged(prepared.train.arrays.take(rows), held[rows])
+
+
+def _few(judged: Judged) -> Judged:
+    """Keep as many rows as tell one epoch from another."""
+    step = -(-len(judged.arrays) // MOST_JUDGED)
+    if step <= 1:
+        return judged
+    rows = slice(None, None, step)
+    return Judged(judged.arrays.take(rows), None if judged.held is None else judged.held[rows])
+
+
+def _weights(
+    held: NDArray[np.int64] | None,
+    classes: NDArray[np.int64] | None,
+    members: int,
+    balance: str,
+) -> NDArray[np.float32] | None:
+    """Weigh rows by class, and by member where members hold rows out."""
+    by_class = class_weights(classes) if balance == "weights" and classes is not None else None
+    if held is None:
+        return by_class
+    by_member: NDArray[np.float32] = (held[:, None] != np.arange(members)).astype(np.float32)
+    if by_class is not None:
+        by_member *= by_class[:, None]
+    return by_member
+
+
+def classes_of(arrays: Arrays) -> NDArray[np.int64]:
+    """Give each row's class, int64 [N]."""
+    codes: NDArray[np.int64] = arrays.target["code"][:, 0].astype(np.int64)
+    return codes
+
+
+@final
+class Judge:
+    """Says how good outputs on the validation rows are: the loss and a leading metric.
+
+    Parameters
+    ----------
+    regression
+        Whether the target is a number; else it has classes.
+    validation
+        The encoded rows.
+    """
+
+    def __init__(self, regression: bool, validation: Arrays) -> None:  # noqa: FBT001
+        self.metric = "rmse" if regression else "log_loss"
+        self._truth = validation.target["value" if regression else "code"][:, 0]
+
+    def __call__(self, outputs: Outputs) -> tuple[float, float]:
+        """Give the mean squared error and its root, or the log loss twice."""
+        answers = outputs.answers.astype(np.float64)
+        if self.metric == "rmse":
+            loss = float(np.mean((answers[:, 0] - self._truth) ** 2))
+            return loss, loss**0.5
+        chosen = answers[np.arange(len(answers)), self._truth]
+        loss = float(-np.log(np.clip(chosen, 1e-12, None)).mean())
+        return loss, loss
+
+
+def has_bfloat16() -> bool:
+    """Tell whether this processor multiplies bfloat16 natively; elsewhere it would be slower."""
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe()) if probe is not None else False
+
+
+def _model(
+    prepared: Prepared, loop: Loop, stopping: EarlyStopping, run: Run, seconds: float
+) -> Model:
+    """Calibrate and put together."""
+    loop.network.eval()
+    held = held_by(prepared, loop.recipe.members, run.seed)
+    judged = judged_rows(prepared, held, loop.recipe.members)
+    outputs = forward_all(loop.network, judged.arrays, judged.held)
+    task = prepared.schema.task
+    if task is None:
+        raise AssertionError
+    trained = loop.loader.rows * len(loop.epochs)
+    spent = sum(epoch.seconds for epoch in loop.epochs)
+    training = Training(
+        seed=run.seed,
+        settings=dict(run.settings or {}),
+        epochs=loop.epochs,
+        best_epoch=stopping.best_epoch,
+        stopped=loop.stopped,
+        metric="rmse" if task == "regression" else "log_loss",
+        parameters=sum(parameter.numel() for parameter in loop.network.parameters()),
+        rows_per_second=trained / max(1e-9, spent),
+        seconds=seconds,
+        versions=versions(),
+    )
+    rows = Rows(
+        train=len(prepared.train.arrays),
+        validation=len(prepared.validation.arrays),
+        test=len(prepared.test.arrays),
+        dropped=prepared.dropped,
+        rejected=len(prepared.rejects),
+    )
+    return Model(
+        prepared.schema,
+        loop.network,
+        loop.recipe,
+        _calibrate(task, outputs, judged, run),
+        training,
+        rows,
+        prepared.fingerprint,
+    )
+
+
+def _calibrate(task: Task, outputs: Outputs, judged: Judged, run: Run) -> Calibration:
+    """Learn on the judged rows what makes the answers honest."""
+    if task == "regression":
+        truth = judged.arrays.target["value"][:, 0]
+        # A member that holds rows out tells nothing of how far all members are apart there.
+        spread = outputs.spread if judged.held is None else None
+        return Calibration.fit(task, outputs.answers, truth, spread=spread)
+    bias = run.balance in ("weights", "oversample", "undersample", "focal")
+    truth = classes_of(judged.arrays)
+    return Calibration.fit(task, outputs.answers, truth, threshold=run.threshold, bias=bias)
+
+
+def versions() -> dict[str, str]:
+    """Name the versions that a run depends on."""
+    import polars
+    import pyarrow
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pyarrow": pyarrow.__version__,
+        "polars": polars.__version__,
+    }
