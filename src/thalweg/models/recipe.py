@@ -93,13 +93,9 @@ class Recipe(BaseModel):
             Its schema and training rows.
         """
         rows = len(prepared.train.arrays)
-        batch = 2 ** round(math.log2(min(1024, max(32, rows / 32))))
-        steps = min(12_000, max(300, 40 * rows / 512))
-        return cls(
-            batch_size=batch,
-            epochs=max(1, round(steps * batch / rows)),
-            pairs=_strong_pairs(prepared),
-        )
+        if prepared.schema.task == "regression":
+            return cls(**_regression(rows), pairs=_strong_pairs(prepared))
+        return cls(**_classification(rows), pairs=_strong_pairs(prepared))
 
     def turned(self, dials: Mapping[str, Any]) -> Self:
         """Turn some dials.
@@ -134,6 +130,51 @@ class Recipe(BaseModel):
                 f"{first['loc'][0]} is {first['input']!r}",
                 first["msg"].removeprefix("Input should be "),
             ) from None
+
+
+def _regression(rows: int) -> dict[str, Any]:
+    """Set the dials for a number: measured at 13,000 to 16,000 rows, scaled by steps."""
+    batch = _power_of_two(rows / 32, 32, 1024)
+    steps = min(12_000, max(300, 40 * rows / 512))
+    return {
+        "width": 256,
+        "embedding": 16,
+        "activation": "silu",
+        "dropout": 0.1 if rows >= 3_000 else 0.2,
+        "batch_size": batch,
+        "epochs": max(1, round(steps * batch / max(rows, 1))),
+        "patience": 10,
+        "learning_rate": 5e-3,
+        "weight_decay": 0.1,
+        "averaging": 0.0,
+    }
+
+
+def _classification(rows: int) -> dict[str, Any]:
+    """Set the dials for classes: measured from 600 to 81,000 rows.
+
+    Classes are learned within a few passes and then by heart, so: narrow, slow, averaged.
+    """
+    batch = _power_of_two(rows / 40, 64, 512)
+    epochs, patience = (40, 5) if rows < 10_000 else (12, 5) if rows < 60_000 else (8, 2)
+    return {
+        "width": 128,
+        "embedding": 8,
+        "activation": "relu",
+        "dropout": 0.15,
+        "batch_size": batch,
+        "epochs": epochs,
+        "patience": patience,
+        "learning_rate": 1e-3 if rows < 5_000 else 3e-3,
+        "warmup": min(0.2, 100 * batch / (epochs * max(rows, 1))),
+        "weight_decay": 1e-3,
+        "averaging": 0.995,
+    }
+
+
+def _power_of_two(size: float, least: int, most: int) -> int:
+    """Give the power of two nearest to a size, within bounds."""
+    return int(min(most, max(least, 2 ** round(math.log2(max(size, 1))))))
 
 
 def _strong_pairs(prepared: Prepared) -> int:

@@ -79,7 +79,7 @@ class Slice(Plain):
     loss, rest
         Mean loss in the group and on all other rows.
     value
-        The leading metric in the group.
+        The leading metric in the group; None where its rows do not define it (one class only).
     probability
         How likely such a difference is by chance (Welch's t, adjusted for all groups tried).
     """
@@ -88,12 +88,15 @@ class Slice(Plain):
     rows: int
     loss: float
     rest: float
-    value: float
+    value: float | None
     probability: float
 
 
 class Importance(Plain):
-    """How much the leading metric suffers when one column is shuffled (Breiman 2001)."""
+    """How much the leading metric suffers when one column is shuffled (Breiman 2001).
+
+    Measured on at most 5,000 of the test rows; positive where the column is of use.
+    """
 
     column: str
     kind: str
@@ -111,10 +114,21 @@ class Curve(Plain):
 
 
 class Baseline(Plain):
-    """A rival trained on the same rows and judged on the same test rows."""
+    """A rival trained on the same rows and judged on the same test rows.
+
+    Parameters
+    ----------
+    metrics
+        As the model's own.
+    seconds
+        What fitting and predicting took.
+    rows
+        On how many of the training rows it was fitted, where that was not all.
+    """
 
     metrics: dict[str, Figure]
     seconds: float
+    rows: int | None = None
 
 
 class Evaluation(Plain):

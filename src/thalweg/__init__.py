@@ -1,0 +1,36 @@
+"""Deep learning on big data, from rest to flow.
+
+The verbs are those of the command line:
+
+- `profile`: read a table once and say what is in it;
+- `train`: train, judge and save a deep model of one of its columns;
+- `evaluate`: judge a model on rows that it never saw;
+- `predict`: predict every row of a table;
+- `show`: tell what a saved model is and how well it does;
+- `load`: bring a saved model back.
+
+Names are looked up when they are first used, so ``import thalweg`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thalweg.api import evaluate, load, predict, profile, show, train
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "evaluate", "load", "predict", "profile", "show", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("thalweg.api"), name)
+    message = f"module 'thalweg' has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return __all__

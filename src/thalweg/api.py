@@ -1,0 +1,280 @@
+"""The verbs: what a user calls, from Python here and from a shell through `thalweg.cli`.
+
+Each verb joins rooms below it and holds no logic of its own. What is not needed is not imported:
+`profile` never loads torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thalweg.core.errors import OptionError
+from thalweg.core.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from thalweg.data.profile import Profile
+    from thalweg.models.model import Model
+    from thalweg.models.record import Evaluation
+
+
+def profile(
+    source: Any,
+    *,
+    target: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    html: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Profile:
+    """Read a table once and say what is in it.
+
+    Parameters
+    ----------
+    source
+        A path, folder or pattern, or a table of pandas, Polars or Arrow.
+    target
+        A column that is to be predicted: it is then looked at as a target.
+    columns
+        Column name -> ``KIND[,OPTION=VALUE...]``.
+    html
+        Where to write the profile as a page.
+    progress
+        Told of the work; silent by default.
+
+    Returns
+    -------
+    Profile
+        The statistics of every column, and what each is taken for and why.
+
+    Examples
+    --------
+    >>> profile({"age": [31, 45, 52], "city": ["Ulm", "Bonn", "Ulm"]}).schema.names
+    ['age', 'city']
+    """
+    from thalweg.data.profile import profile as read
+    from thalweg.sources import open_source
+
+    found = read(open_source(source), target, dict(columns or {}), progress or Silent())
+    if html is not None:
+        from thalweg.core.files import atomic_file
+        from thalweg.lab.report import render_profile
+
+        page = render_profile(
+            name=found.name, profile=found.summary, schema=found.schema, warnings=found.warnings
+        )
+        with atomic_file(html) as building:
+            building.write_text(page, encoding="utf-8")
+    return found
+
+
+def train(
+    source: Any,
+    target: str,
+    *,
+    out: str | Path | None = None,
+    test: Any = None,
+    split: str = "random",
+    minutes: float | None = 5.0,
+    epochs: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    drop: Sequence[str] = (),
+    seed: int = 0,
+    resume: bool = False,
+    balance: str = "none",
+    threshold: str | float = "f1",
+    baselines: Sequence[str] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """Train, judge and save a deep model of one column of a table.
+
+    Parameters
+    ----------
+    source
+        A path, folder or pattern, or a table of pandas, Polars or Arrow.
+    target
+        The column to predict. Numbers make a regression, few different values classes.
+    out
+        The folder to save the model in; not saved by default.
+    test
+        Rows to judge on; by default 20% of the source are held out.
+    split
+        ``random`` (stratified by class), ``stratified``, ``group:COLUMN`` or ``time:COLUMN``.
+    minutes
+        The most time for training the network; None for as long as the recipe says. Reading,
+        baselines and the report come on top.
+    epochs
+        Passes over the training rows; by default the recipe's, lowered to fit the time.
+    columns
+        Column name -> ``KIND[,OPTION=VALUE...]``, such as ``{"zip": "category"}``.
+    drop
+        Columns not to use.
+    seed
+        The same seed, rows and processor give the same model, bit for bit.
+    resume
+        Go on from where a run into the same ``out`` was interrupted.
+    balance
+        For rare classes: ``none``, ``weights``, ``oversample``, ``undersample`` or ``focal``.
+    threshold
+        What the decision between two classes is to serve: ``f1``, ``accuracy``,
+        ``balanced_accuracy``, two costs (``"1:5"``), or a probability.
+    baselines
+        Names of rivals to train and judge on the same rows; all that are installed by default.
+    recipe
+        Dials by name; see `thalweg.models.recipe.Recipe`.
+    progress
+        Told of the work; silent by default.
+
+    Returns
+    -------
+    Model
+        Trained and judged; see ``model.evaluation``.
+
+    Raises
+    ------
+    ThalwegError
+        Where an argument, the source or the target cannot be; nothing is left half-written.
+    """
+    from thalweg.lab.study import Question, study
+    from thalweg.training.train import Run
+
+    given = {k: v for k, v in locals().items() if k in _SETTINGS}
+    if minutes is not None and minutes <= 0:
+        raise OptionError(f"minutes is {minutes}", "a number above 0", "Leave it out for 5.")
+    if resume and out is None:
+        raise OptionError("resume without out", "the folder of the run", "Say where it was to go.")
+    dials = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
+    question = Question(
+        source, target, test, split, dict(columns or {}), tuple(drop), dials, baselines
+    )
+    folder = None if out is None else Path(out)
+    run = Run(
+        seed,
+        None if minutes is None else 60 * minutes,
+        balance,
+        threshold,
+        None if folder is None else folder.with_name(f".{folder.name}.run"),
+        resume,
+        {name: _plain(value) for name, value in given.items()},
+    )
+    return study(question, run, folder, progress or Silent())
+
+
+_SETTINGS = frozenset(
+    {"source", "target", "test", "split", "minutes", "epochs", "columns", "drop", "seed"}
+    | {"balance", "threshold", "baselines", "recipe"}
+)
+
+
+def _plain(value: Any) -> Any:
+    """Write an argument down as JSON holds it; a table in memory by its type alone."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Path():
+            return str(value)
+        case dict():
+            return {str(key): _plain(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+    return f"<{type(value).__name__}>"
+
+
+def load(folder: str | Path) -> Model:
+    """Read a saved model. Nothing in the folder can run code.
+
+    Raises
+    ------
+    ArtifactError
+        Where there is none, or it is damaged, foreign or of another version.
+    """
+    from thalweg.models.model import Model
+
+    return Model.load(Path(folder))
+
+
+def evaluate(model: Any, source: Any, *, progress: Progress | None = None) -> Evaluation:
+    """Judge a model on rows that it never saw.
+
+    Parameters
+    ----------
+    model
+        A `Model` or the folder of a saved one.
+    source
+        Rows with the target.
+    progress
+        Told of the work; silent by default.
+
+    Returns
+    -------
+    Evaluation
+        Metrics with 95% intervals, and what they hide: weak slices, calibration.
+    """
+    from thalweg.lab.evaluate import evaluate as judge
+    from thalweg.sources import open_source
+
+    return judge(_model(model), open_source(source), progress or Silent())
+
+
+def predict(
+    model: Any,
+    source: Any,
+    *,
+    to: str | Path | None = None,
+    keep: bool = True,
+    progress: Progress | None = None,
+) -> pa.Table:
+    """Predict every row of a source.
+
+    Parameters
+    ----------
+    model
+        A `Model` or the folder of a saved one.
+    source
+        Rows with every column that the model reads.
+    to
+        A file to write to, whole or not at all; the format follows its name. Rows that could not
+        be read or predicted go to a file of that name with ``.rejects.ndjson`` behind.
+    keep
+        Whether the source's own columns come before the prediction's.
+    progress
+        Told of the work; silent by default.
+
+    Returns
+    -------
+    pyarrow.Table
+        The rows; none of them where they went to a file.
+    """
+    from thalweg.serving.batch import predict_all
+    from thalweg.sources import open_source
+
+    sink = None if to is None else Path(to)
+    return predict_all(_model(model), open_source(source), sink, progress or Silent(), keep=keep)
+
+
+def show(model: Any) -> dict[str, Any]:
+    """Tell what a model is, how it was trained and how well it does.
+
+    Parameters
+    ----------
+    model
+        A `Model` or the folder of a saved one.
+
+    Returns
+    -------
+    dict
+        Plain data: ``task``, ``rows``, ``metrics``, ``baselines``, ``seconds``, ``model`` and
+        the record.
+    """
+    from thalweg.lab.study import answer
+
+    return answer(_model(model))
+
+
+def _model(given: Any) -> Model:
+    from thalweg.models.model import Model
+
+    return given if isinstance(given, Model) else Model.load(Path(given))

@@ -1,0 +1,139 @@
+"""Designs: encoded rows in the form that textbook models read, numbers and codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+LINEAR_CODES: Final = 100
+"""How many codes of a column, the commonest, a linear model tells apart."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Encoded rows in the form of the textbook: numbers and codes.
+
+    Parameters
+    ----------
+    numbers
+        float32 [N, P]; NaN where missing.
+    codes
+        int32 [N, Q].
+    """
+
+    numbers: NDArray[np.float32]
+    codes: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many different codes each code column has, [Q]."""
+        return tuple(len(np.unique(column)) for column in self.codes.T)
+
+    def take(self, rows: NDArray[Any]) -> Design:
+        """Choose rows by index or mask."""
+        return Design(self.numbers[rows], self.codes[rows])
+
+
+def design(features: Mapping[str, Mapping[str, NDArray[Any]]]) -> Design:
+    """Bring the kinds' encoded fields into one form, whatever the kinds are.
+
+    Parameters
+    ----------
+    features
+        Kind -> field -> array [N, C] or [N, C, ...]. Floating fields are numbers, signed integers
+        are codes. A field ``missing`` says which cells of its kind's floating fields are missing;
+        other bool and uint8 fields are flags, and count as numbers. Wider unsigned integers say
+        a number once more in another form (which spike it is), and are left out.
+
+    Examples
+    --------
+    >>> fields = {"values": np.array([[1.0], [0.0]]), "missing": np.array([[0], [1]], np.uint8)}
+    >>> design({"number": fields}).numbers.tolist()
+    [[1.0], [nan]]
+    """
+    rows = next(len(array) for fields in features.values() for array in fields.values())
+    numbers = [np.empty((rows, 0), np.float32)]
+    codes = [np.empty((rows, 0), np.int32)]
+    for fields in features.values():
+        missing = fields.get("missing")
+        floating = any(np.issubdtype(array.dtype, np.floating) for array in fields.values())
+        for name, array in fields.items():
+            if np.issubdtype(array.dtype, np.floating):
+                values = array.astype(np.float32)
+                if missing is not None and missing.shape == array.shape[:2]:
+                    values[missing.astype(np.bool_)] = np.nan
+                numbers.append(values.reshape(rows, -1))
+            elif array.dtype in (np.bool_, np.uint8):
+                if name != "missing" or not floating:
+                    numbers.append(array.reshape(rows, -1).astype(np.float32))
+            elif np.issubdtype(array.dtype, np.signedinteger):
+                codes.append(array.reshape(rows, -1).astype(np.int32))
+    return Design(np.concatenate(numbers, axis=1), np.concatenate(codes, axis=1))
+
+
+def ranks(train: Design, test: Design) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Renumber each column's codes: the commonest of the training rows first, unseen ones last.
+
+    Returns
+    -------
+    tuple
+        int32 [N, Q] and [M, Q], from 0.
+
+    Examples
+    --------
+    >>> some = Design(np.empty((4, 0), np.float32), np.array([[7], [5], [5], [2]], np.int32))
+    >>> ranks(some, Design(some.numbers, some.codes + 2))[1].ravel().tolist()
+    [3, 2, 2, 3]
+    """
+    found = [np.empty_like(train.codes), np.empty_like(test.codes)]
+    for column in range(train.codes.shape[1]):
+        levels, counts = np.unique(train.codes[:, column], return_counts=True)
+        places_of = np.empty(len(levels) + 1, np.int32)
+        places_of[np.argsort(-counts, kind="stable")] = np.arange(len(levels))
+        places_of[-1] = len(levels)
+        for part, into in zip((train, test), found, strict=True):
+            codes = part.codes[:, column]
+            places = np.minimum(np.searchsorted(levels, codes), len(levels) - 1)
+            into[:, column] = places_of[np.where(levels[places] == codes, places, len(levels))]
+    return found[0], found[1]
+
+
+def one_hot(train: Design, test: Design) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Standardise numbers, flag missing ones, give each of the commonest codes a column.
+
+    Returns
+    -------
+    tuple
+        float64 [N, ...] and [M, ...], sparse; learned from the training rows only.
+    """
+    gaps = np.isnan(train.numbers)
+    known = np.maximum((~gaps).sum(axis=0), 1)
+    filled = np.where(gaps, 0, train.numbers).astype(np.float64)
+    mean = filled.sum(axis=0) / known
+    deviation = np.sqrt((np.where(gaps, 0, filled - mean) ** 2).sum(axis=0) / known)
+    scale = np.where(deviation > 0, deviation, 1)
+    flagged = gaps.any(axis=0)
+    parts = []
+    for part, common in zip((train, test), ranks(train, test), strict=True):
+        missing = np.isnan(part.numbers)
+        standard = np.where(missing, 0, (part.numbers - mean) / scale)
+        rows, columns = np.nonzero(common < LINEAR_CODES)
+        places = common[rows, columns] + LINEAR_CODES * columns
+        size = (len(part), LINEAR_CODES * common.shape[1])
+        codes = sparse.csr_array((np.ones(len(rows)), (rows, places)), size)
+        parts.append(
+            sparse.hstack(
+                [sparse.csr_array(standard), sparse.csr_array(missing[:, flagged] * 1.0), codes],
+                format="csr",
+            )
+        )
+    return parts[0], parts[1]

@@ -1,0 +1,192 @@
+"""Judge a model on rows it never saw: figures with intervals, rivals, weak slices, importances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from thalweg.core.errors import SourceError
+from thalweg.core.progress import Progress
+from thalweg.data.arrays import Arrays
+from thalweg.data.prepare import Part, Prepared
+from thalweg.data.schema import require
+from thalweg.kinds.classes import decide
+from thalweg.lab.baselines import BaselineResult, fit_baselines
+from thalweg.lab.design import design
+from thalweg.lab.importance import permutation_importance
+from thalweg.lab.intervals import figures
+from thalweg.lab.metrics import LEADING, confusion, losses, reliability
+from thalweg.lab.slices import worst_slices
+from thalweg.models.model import Answers, Model
+from thalweg.models.record import Baseline, Curve, Evaluation, Figure
+from thalweg.sources import Source
+
+Numbers = NDArray[np.float64]
+
+
+def judge(
+    model: Model,
+    prepared: Prepared,
+    baselines: Sequence[str] | None,
+    warnings: Sequence[str],
+    progress: Progress,
+) -> Evaluation:
+    """Judge a model on the test rows, beside rivals that learned from the same rows.
+
+    Parameters
+    ----------
+    model
+        Trained on the training part.
+    prepared
+        The parts. Rivals learn from training and validation rows together.
+    baselines
+        Names of rivals; None for all that are installed.
+    warnings
+        What was noticed before, to be kept with the figures.
+    progress
+        Told of every stage.
+    """
+    evaluation = evaluate_part(model, prepared.test, progress)
+    rivals = _rivals(model, prepared, baselines, progress)
+    return evaluation.model_copy(update={"baselines": rivals, "warnings": list(warnings)})
+
+
+def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
+    """Judge a model on a source that has the target.
+
+    Raises
+    ------
+    ColumnError
+        Where the target or a column is missing.
+    SourceError
+        Where no row has a usable target.
+    """
+    if model.schema.target is None:
+        raise AssertionError
+    wanted = [model.schema.target.name, *model.schema.names]
+    require(wanted, source.schema().names)
+    tables: list[pa.Table] = []
+    pieces: list[Arrays] = []
+    progress.start("read", source.length(), "rows")
+    for batch in source.batches(wanted):
+        if not batch.rows.num_rows:
+            continue
+        rows, target = model.schema.encode(batch.rows), model.schema.encode_target(batch.rows)
+        stays = ~(rows.dropped | target.dropped)
+        pieces.append(Arrays(rows.fields, dict(target.fields)).take(stays))
+        tables.append(pa.Table.from_batches([batch.rows.filter(pa.array(stays))]))
+        progress.advance(batch.rows.num_rows)
+    progress.stop()
+    if not pieces or not sum(len(piece) for piece in pieces):
+        raise SourceError(
+            f"{source.uri} has no row with a usable {model.schema.target.name!r}",
+            "rows with the target that the model was trained on",
+            "Judging needs the truth; to predict only, use thalweg predict.",
+        )
+    nobody = np.zeros(0, dtype=np.uint64)
+    part = Part(Arrays.join(pieces), pa.concat_tables(tables), nobody, nobody)
+    return evaluate_part(model, part, progress)
+
+
+def evaluate_part(model: Model, part: Part, progress: Progress) -> Evaluation:
+    """Judge a model on encoded rows and the raw ones that they came from."""
+    truth = truth_of(model, part.arrays)
+    answers = model.answers(part.arrays)
+    threshold = model.calibration.threshold if model.task == "binary" else None
+    progress.start("judge", None, "figures")
+    found = figures(
+        model.task, truth, answers.prediction, threshold=threshold, bounds=_bounds(answers)
+    )
+    loss = losses(model.task, truth, answers.prediction)
+    features = None if part.raw is None else part.raw.select(model.schema.names)
+    evaluation = Evaluation(
+        task=model.task,
+        rows=len(truth),
+        metric=LEADING[model.task],
+        metrics=found,
+        classes=model.classes,
+        threshold=threshold,
+        **_pictures(model, truth, answers, threshold),
+    )
+    progress.stop()
+    if features is None:
+        return evaluation
+    kinds = {column.name: column.kind for column in model.schema.columns}
+    slices = worst_slices(
+        features, loss, model.task, truth, answers.prediction, kinds=kinds
+    )
+    importances = permutation_importance(
+        lambda rows: model.answers(Arrays(model.schema.encode(rows).fields)).prediction,
+        features,
+        truth,
+        model.task,
+        kinds,
+        progress=progress,
+    )
+    return evaluation.model_copy(update={"slices": slices, "importances": importances})
+
+
+def truth_of(model: Model, arrays: Arrays) -> NDArray[np.float64] | NDArray[np.int64]:
+    """Give the truth [N]: numbers in the target's own units, or class codes."""
+    target = model.schema.target
+    if target is None:
+        raise AssertionError
+    if model.task != "regression":
+        return arrays.target["code"][:, 0].astype(np.int64)
+    return arrays.target["value"][:, 0].astype(np.float64) * target.state.scale + target.state.centre
+
+
+def _bounds(answers: Answers) -> tuple[Numbers, Numbers] | None:
+    if answers.low is None or answers.high is None:
+        return None
+    return answers.low, answers.high
+
+
+def _pictures(
+    model: Model, truth: NDArray[np.generic], answers: Answers, threshold: float | None
+) -> Mapping[str, object]:
+    """Gather what is drawn: confusion and reliability, or residuals."""
+    if model.task == "regression":
+        residuals = truth.astype(np.float64) - answers.prediction
+        step = max(1, len(truth) // 2000)
+        drawn = Curve(x=answers.prediction[::step].tolist(), y=residuals[::step].tolist())
+        return {"residuals": drawn}
+    chosen = decide(answers.prediction, threshold)
+    classes = model.classes
+    shown = [1] if model.task == "binary" else range(min(len(classes), 8))
+    return {
+        "confusion": confusion(truth, chosen, len(classes)),
+        "calibration": {
+            classes[code]: reliability(truth == code, answers.prediction[:, code]) for code in shown
+        },
+    }
+
+
+def _rivals(
+    model: Model, prepared: Prepared, names: Sequence[str] | None, progress: Progress
+) -> dict[str, Baseline]:
+    """Train the rivals and judge them."""
+    if names is not None and not names:
+        return {}
+    parts = [prepared.train.arrays, prepared.validation.arrays]
+    learned = Arrays.join(part.weighted(None) for part in parts if len(part))
+    truth = truth_of(model, prepared.test.arrays)
+    results = fit_baselines(
+        design(learned.features),
+        truth_of(model, learned),
+        design(prepared.test.arrays.features),
+        model.task,
+        classes=len(model.classes),
+        seed=model.training.seed,
+        names=names,
+        progress=progress,
+    )
+    return {name: _judged(model, truth, result) for name, result in results.items()}
+
+
+def _judged(model: Model, truth: NDArray[np.generic], result: BaselineResult) -> Baseline:
+    metrics: dict[str, Figure] = figures(model.task, truth, result.prediction)
+    return Baseline(metrics=metrics, seconds=result.seconds)

@@ -1,0 +1,158 @@
+"""From a question to an answer: prepare, train, judge beside rivals, report, save."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from thalweg.core.progress import Progress
+from thalweg.data.leakage import warnings as leakage
+from thalweg.data.prepare import Prepared, Wishes, prepare
+from thalweg.data.split import Split
+from thalweg.lab.evaluate import judge
+from thalweg.lab.report import render_card, render_report
+from thalweg.models.model import Model
+from thalweg.models.recipe import Recipe
+from thalweg.sources import open_source, write_rejects
+from thalweg.training.train import Run, train
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be learned.
+
+    Parameters
+    ----------
+    source, test
+        Rows to learn from and, where given, rows to judge on.
+    target
+        The column to predict.
+    split
+        See `thalweg.data.split.Split.parse`.
+    columns, drop
+        What the user said of the columns.
+    dials
+        Dials of the recipe that the user turned.
+    baselines
+        Names of rivals; None for all that are installed.
+    """
+
+    source: Any
+    target: str
+    test: Any
+    split: str
+    columns: Mapping[str, str]
+    drop: tuple[str, ...]
+    dials: Mapping[str, Any]
+    baselines: Sequence[str] | None
+
+
+def study(question: Question, run: Run, folder: Path | None, progress: Progress) -> Model:
+    """Answer a question with a trained, judged and saved model.
+
+    Parameters
+    ----------
+    question
+        What is to be learned.
+    run
+        How the network is trained.
+    folder
+        Where to save; None for nowhere.
+    progress
+        Told of every stage.
+    """
+    began = time.monotonic()
+    source = open_source(question.source)
+    test = None if question.test is None else open_source(question.test)
+    split = Split.parse(question.split, test=0.0 if test is not None else 0.2, seed=run.seed)
+    wishes = Wishes(question.target, question.columns, question.drop)
+    Recipe().turned(question.dials)  # a dial that does not exist is said before the work
+    prepared = prepare(source, wishes, split, test, progress)
+    warnings = _tell(prepared, progress)
+    recipe = Recipe.for_table(prepared).turned(question.dials)
+    model = train(prepared, recipe, run, progress)
+    model.evaluation = judge(model, prepared, question.baselines, warnings, progress)
+    model.seconds = time.monotonic() - began
+    if folder is not None:
+        _save(model, prepared, folder, warnings)
+        if run.folder is not None:
+            shutil.rmtree(run.folder, ignore_errors=True)
+    return model
+
+
+def _tell(prepared: Prepared, progress: Progress) -> list[str]:
+    """Say what was guessed and what looks wrong."""
+    for one in prepared.schema.ignored:
+        progress.note(f"column {one.name!r} is not used: {one.because}")
+    warnings = leakage(prepared)
+    if prepared.rejects:
+        warnings.append(f"{len(prepared.rejects):,} rows could not be read and were set aside")
+    if prepared.dropped:
+        warnings.append(f"{prepared.dropped:,} rows were left out: no target, or asked to be")
+    for warning in warnings:
+        progress.note(f"warning: {warning}")
+    return warnings
+
+
+def _save(model: Model, prepared: Prepared, folder: Path, warnings: Sequence[str]) -> None:
+    """Write the model with its card and report, and beside it the rows set aside."""
+    if model.evaluation is None:
+        raise AssertionError
+    report = render_report(
+        name=str(folder),
+        schema=model.schema,
+        profile=prepared.summary,
+        rows=model.rows,
+        training=model.training,
+        evaluation=model.evaluation,
+        warnings=warnings,
+    )
+    card = render_card(
+        name=str(folder),
+        schema=model.schema,
+        fingerprint=model.fingerprint,
+        rows=model.rows,
+        training=model.training,
+        evaluation=model.evaluation,
+        warnings=warnings,
+    )
+    model.save(folder, {"report.html": report, "card.md": card})
+    if prepared.rejects:
+        write_rejects(prepared.rejects, folder.with_name(f"{folder.name}.rejects.ndjson"))
+
+
+def answer(model: Model) -> dict[str, Any]:
+    """Tell what a model is, in plain data: the answer of ``train`` and ``show``."""
+    judged = model.evaluation
+    return {
+        "task": model.task,
+        "target": model.schema.target.name if model.schema.target else None,
+        "rows": model.rows.model_dump(mode="json"),
+        "metrics": {} if judged is None else _figures(judged.metrics),
+        "baselines": {}
+        if judged is None
+        else {name: _figures(one.metrics) for name, one in judged.baselines.items()},
+        "seconds": model.seconds,
+        "model": None if model.path is None else str(model.path),
+        "classes": model.classes,
+        "threshold": model.calibration.threshold,
+        "columns": [
+            {"name": column.name, "kind": column.kind, "because": column.because}
+            for column in model.schema.columns
+        ],
+        "ignored": [{"name": one.name, "because": one.because} for one in model.schema.ignored],
+        "recipe": model.recipe.model_dump(mode="json"),
+        "settings": model.training.settings,
+        "training": model.training.model_dump(mode="json"),
+        "warnings": [] if judged is None else judged.warnings,
+        "fingerprint": model.fingerprint,
+    }
+
+
+def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: figure.model_dump(mode="json") for name, figure in metrics.items()}

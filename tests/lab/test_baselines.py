@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from thalweg.core.errors import OptionError
+from thalweg.kinds.base import Task
+from thalweg.lab import baselines
+from thalweg.lab.baselines import BASELINES, Setting, check_names, fit_baselines
+from thalweg.lab.design import Design, design, one_hot, ranks
+from thalweg.lab.metrics import score
+
+DATA = Path(os.environ.get("THALWEG_DATA", Path(__file__).parents[3] / "shared" / "data"))
+NAMES = ["constant", "linear", "forest", "boosting"]
+
+
+def some(seed: int, rows: int) -> tuple[Design, np.ndarray]:
+    """Rows whose target is a number plus what the code says, with gaps."""
+    random = np.random.default_rng(seed)
+    numbers = random.normal(size=(rows, 3)).astype(np.float32)
+    codes = random.choice(5, size=(rows, 1), p=[0.05, 0.4, 0.3, 0.2, 0.05]).astype(np.int32)
+    target = 2 * numbers[:, 0] + np.array([0.0, 3.0, -3.0, 1.0, 5.0])[codes[:, 0]]
+    numbers[random.random((rows, 3)) < 0.02] = np.nan
+    return Design(numbers, codes), 1e5 + 1e3 * (target + random.normal(size=rows) / 2)
+
+
+def test_a_design_takes_fields_by_their_form_not_their_name() -> None:
+    features = {
+        "number": {
+            "values": np.array([[1, 2], [3, 4]], np.float32),
+            "missing": np.array([[0, 1], [0, 0]], np.uint8),
+            "outlier": np.array([[1, 0], [0, 0]], np.uint8),
+        },
+        "datetime": {
+            "parts": np.arange(6, dtype=np.float32).reshape(2, 1, 3),
+            "missing": np.array([[1], [0]], np.uint8),
+        },
+        "category": {"codes": np.array([[3], [0]], np.int8)},
+        "picture": {"missing": np.array([[1], [0]], np.uint8)},
+    }
+    made = design(features)
+    nan = np.nan
+    expected = [[1, nan, 1, 0, nan, nan, nan, 1], [3, 4, 0, 0, 3, 4, 5, 0]]
+    np.testing.assert_array_equal(made.numbers, np.array(expected, np.float32))
+    assert made.numbers.dtype == np.float32
+    assert made.codes.dtype == np.int32
+    assert made.codes.tolist() == [[3], [0]]
+    assert features["number"]["values"][0, 1] == 2  # what was given is left alone
+
+
+def test_a_design_without_numbers_or_codes() -> None:
+    only_codes = design({"category": {"codes": np.ones((4, 2), np.int8)}})
+    assert only_codes.numbers.shape == (4, 0)
+    only_numbers = design({"number": {"values": np.ones((4, 2))}})
+    assert (only_numbers.codes.shape, only_numbers.cardinalities) == ((4, 0), ())
+    for made in (only_codes, only_numbers):
+        train = made.take(np.arange(4).repeat(10))
+        found = fit_baselines(train, np.arange(40.0), made, "regression")
+        assert all(np.isfinite(result.prediction).all() for result in found.values())
+
+
+def test_ranks_follow_training_frequency_and_unseen_codes_come_last() -> None:
+    train = Design(np.empty((6, 0), np.float32), np.array([[9, 9, 9, 4, 4, 7]], np.int32).T)
+    test = Design(np.empty((4, 0), np.float32), np.array([[7, 9, 8, 100]], np.int32).T)
+    own, other = ranks(train, test)
+    assert own.ravel().tolist() == [0, 0, 0, 1, 1, 2]
+    assert other.ravel().tolist() == [2, 0, 3, 3]
+
+
+def test_the_linear_form_is_standardised_by_the_training_rows() -> None:
+    train, _ = some(0, 500)
+    test, _ = some(1, 50)
+    rows, asked = one_hot(train, test)
+    dense = rows.toarray()
+    known = ~np.isnan(train.numbers)
+    for column in range(3):
+        values = dense[known[:, column], column]
+        assert values.mean() == pytest.approx(0, abs=1e-6)
+        assert values.std() == pytest.approx(1, abs=1e-6)
+    assert (dense[~known[:, 0], 0] == 0).all()
+    np.testing.assert_array_equal(dense[:, 3:6], ~known)
+    assert (dense[:, 6:].sum(axis=1) == 1).all()
+    assert asked.shape == (50, dense.shape[1])
+
+
+def test_more_codes_than_are_told_apart() -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 400, size=(1200, 1)).astype(np.int32)
+    train = Design(np.empty((1200, 0), np.float32), codes)
+    rows, _ = one_hot(train, train)
+    assert rows.shape[1] == 100
+    found = fit_baselines(train, codes[:, 0] % 2, train, "binary", 2, names=NAMES, threads=1)
+    assert all(np.isfinite(result.prediction).all() for result in found.values())
+
+
+@pytest.mark.parametrize("name", [*BASELINES])
+def test_every_rival_learns_numbers(name: str) -> None:
+    pytest.importorskip(BASELINES[name].package)
+    train, target = some(0, 1500)
+    test, truth = some(1, 500)
+    found = fit_baselines(train, target, test, "regression", names=[name])[name]
+    measured = score("regression", truth, found.prediction)
+    least = {"constant": -0.05, "linear": 0.9}.get(name, 0.85)
+    assert measured["r2"] > least
+    assert found.prediction.dtype == np.float64
+    assert found.rows == 1500
+    assert found.seconds > 0
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+@pytest.mark.parametrize("name", [*BASELINES])
+def test_every_rival_learns_classes(name: str, task: Task) -> None:
+    """One class has no training row: its probability is there, and 0."""
+    pytest.importorskip(BASELINES[name].package)
+    count = 2 if task == "binary" else 4
+    train, numbers = some(0, 1500)
+    test, others = some(1, 500)
+    cuts = [1e5] if task == "binary" else [0.98e5, 1.02e5]
+    target, truth = np.digitize(numbers, cuts), np.digitize(others, cuts)
+    found = fit_baselines(train, target, test, task, count, names=[name])[name].prediction
+    assert found.shape == (500, count)
+    assert found.sum(axis=1) == pytest.approx(np.ones(500))
+    if task == "multiclass":
+        assert (found[:, 3] == 0).all()
+    measured = score(task, truth, found)
+    assert measured["accuracy"] > (0.3 if name == "constant" else 0.8)
+
+
+def test_the_constant_is_the_mean_or_the_shares() -> None:
+    rows = Design(np.zeros((4, 1), np.float32), np.zeros((4, 0), np.int32))
+    found = fit_baselines(rows, np.arange(4.0), rows, "regression", names=["constant"])
+    assert found["constant"].prediction.tolist() == [1.5] * 4
+    target = np.array([0, 1, 1, 1])
+    found = fit_baselines(rows, target, rows, "binary", 2, names=["constant"])
+    assert found["constant"].prediction[0].tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("target", [np.zeros(40, int), np.array([0] * 39 + [1])])
+def test_one_class_or_one_row_of_a_class(target: np.ndarray) -> None:
+    train, _ = some(0, 40)
+    found = fit_baselines(train, target, train, "binary", 2)
+    for name, result in found.items():
+        assert np.isfinite(result.prediction).all(), name
+        assert (result.prediction[:, 0] > 0.5).mean() > 0.9, name
+
+
+def test_the_same_seed_gives_the_same_answers() -> None:
+    train, target = some(0, 200)
+    one, again = (
+        fit_baselines(train, target, train, "regression", names=NAMES, seed=3) for _ in range(2)
+    )
+    for name in NAMES:
+        # The forest adds up its trees in whichever order its threads come to an end.
+        np.testing.assert_allclose(one[name].prediction, again[name].prediction, rtol=1e-12)
+
+
+def test_large_tables_are_sampled_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines.Forest, "most_rows", 300)
+    train, target = some(0, 1000)
+    found = fit_baselines(train, target, train, "regression", names=["constant", "forest"])
+    assert found["forest"].rows == 300
+    assert found["constant"].rows == 1000
+
+
+def test_a_tenth_of_each_class_is_held_out_but_never_all() -> None:
+    target = np.array([0] * 100 + [1] * 15 + [2])
+    held, kept = baselines._held_out(target, Setting("multiclass", 3, 0, 1))
+    assert np.bincount(target[held], minlength=3).tolist() == [10, 2, 0]
+    assert sorted([*held, *kept]) == list(range(116))
+
+
+def test_unknown_and_absent_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="Did you mean 'forest'"):
+        check_names(["forrest"])
+    monkeypatch.setattr(baselines, "find_spec", lambda name: name != "catboost" or None)
+    assert check_names(None) == NAMES
+    with pytest.raises(OptionError, match=r"pip install 'thalweg\[catboost\]'"):
+        check_names(["catboost"])
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real tables are not here")
+def test_trees_beat_the_line_on_california() -> None:
+    """Published: ridge is near 69,000 dollars, boosted trees near 46,000."""
+    table = pq.read_table(DATA / "tabular" / "california_housing.parquet")
+    target = table["median_house_value"].to_numpy()
+    places = table["ocean_proximity"].combine_chunks().dictionary_encode().indices
+    numbers = [
+        table[name].cast(pa.float32()).to_numpy()
+        for name in table.column_names
+        if name not in ("median_house_value", "ocean_proximity")
+    ]
+    whole = Design(np.stack(numbers, axis=1), places.to_numpy()[:, None].astype(np.int32))
+    order = np.random.default_rng(0).permutation(len(target))
+    train, test = order[4000:], order[:4000]
+    found = fit_baselines(
+        whole.take(train),
+        target[train],
+        whole.take(test),
+        "regression",
+        names=["linear", "boosting"],
+        threads=1,
+    )
+    errors = {
+        name: score("regression", target[test], result.prediction)["rmse"]
+        for name, result in found.items()
+    }
+    assert 60_000 < errors["linear"] < 75_000
+    assert 40_000 < errors["boosting"] < 48_000
