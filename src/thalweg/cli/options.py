@@ -1,0 +1,202 @@
+"""The options, each described once, and the small languages of ``NAME=VALUE`` options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+import typer
+
+from thalweg.core.errors import OptionError
+
+FORMATS: Final = (
+    "A file, a folder or a pattern: CSV, TSV, NDJSON, Parquet or Arrow, also gz or zst."
+)
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=FORMATS)]
+SourceOfSettings = Annotated[str | None, typer.Argument(metavar="SOURCE", help=FORMATS)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="The folder of a saved model.")]
+
+Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="COLUMN", help="The column to learn."),
+]
+Test = Annotated[
+    str | None,
+    typer.Option(
+        "--test",
+        metavar="SOURCE",
+        help="Rows to judge the model on; a part of SOURCE by default.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="HOW",
+        help="How test rows are chosen: random, group:COLUMN (whole groups) or time:COLUMN "
+        "(the latest).",
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=KIND",
+        help="What a column is, and how it is cleaned: zip=category, or age=number,missing=mean. "
+        "Repeat as needed.",
+    ),
+]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--drop",
+        metavar="COLUMN",
+        help="Leave a column out. Repeat as needed.",
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        metavar="NUMBER",
+        help="How long training may take: the plan is fitted to it.",
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        metavar="NUMBER",
+        help="Passes over the training rows; planned from the data by default.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="NUMBER",
+        help="The same seed gives the same model. 0 by default.",
+    ),
+]
+Balance = Annotated[
+    str | None,
+    typer.Option(
+        "--balance",
+        metavar="HOW",
+        help="What is done for rare classes: none (the default), weights, oversample, "
+        "undersample or focal.",
+    ),
+]
+Threshold = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold",
+        metavar="WHAT",
+        help="Where the line between two classes is drawn: best for f1 (the default), accuracy "
+        "or balanced_accuracy, or at a number.",
+    ),
+]
+Dials = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Turn a dial of the recipe: members=8, learning_rate=3e-4. Repeat as needed.",
+    ),
+]
+Baselines = Annotated[
+    str | None,
+    typer.Option(
+        "--baselines",
+        metavar="NAMES",
+        help="Rivals trained on the same rows, separated by commas, or none; the usual ones by "
+        "default.",
+    ),
+]
+Resume = Annotated[
+    bool | None,
+    typer.Option("--resume", help="Go on where a killed run stopped."),
+]
+SettingsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE",
+        help="Read these options from a TOML file; what is typed here wins.",
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="MODEL",
+        help="The folder to write; named after SOURCE and the target by default.",
+    ),
+]
+Sink = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="SINK",
+        help="The file to write: its ending gives the format. Shows the first rows by default.",
+    ),
+]
+Keep = Annotated[
+    bool,
+    typer.Option("--keep/--no-keep", help="Whether SOURCE's own columns are written too."),
+]
+Html = Annotated[
+    str | None,
+    typer.Option("--html", metavar="FILE", help="Write the profile as a page too."),
+]
+AsToml = Annotated[
+    bool,
+    typer.Option(
+        "--settings",
+        help="Print the run's settings as TOML, to be read back by train --settings.",
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Answer with one JSON object."),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress and no notes."),
+]
+
+
+def pairs(given: Iterable[str], option: str, example: str) -> dict[str, str]:
+    """Take ``NAME=VALUE`` options apart at the first equals sign.
+
+    Raises
+    ------
+    OptionError
+        Where one has no name, no equals sign or no value.
+
+    Examples
+    --------
+    >>> pairs(["age=number,missing=mean"], "--column", "zip=category")
+    {'age': 'number,missing=mean'}
+    """
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise OptionError(f"{option} is {text!r}", "NAME=VALUE", f"Write {option} {example}.")
+        found[name] = value
+    return found
+
+
+def listed(text: str) -> list[str]:
+    """Take a comma-separated list apart; ``none`` is the empty list.
+
+    Examples
+    --------
+    >>> listed("linear, boosting"), listed("none")
+    (['linear', 'boosting'], [])
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return [] if names == ["none"] else names

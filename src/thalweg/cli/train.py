@@ -1,0 +1,117 @@
+"""``thalweg train``: a deep model of one column of a table."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thalweg.cli import options
+from thalweg.core.errors import OptionError
+
+if TYPE_CHECKING:
+    from thalweg.models.model import Model
+
+
+def train(
+    source: options.SourceOfSettings = None,
+    *,
+    target: options.Target = None,
+    test: options.Test = None,
+    split: options.Split = None,
+    column: options.Columns = None,
+    drop: options.Drop = None,
+    minutes: options.Minutes = None,
+    epochs: options.Epochs = None,
+    seed: options.Seed = None,
+    balance: options.Balance = None,
+    threshold: options.Threshold = None,
+    dials: options.Dials = None,
+    baselines: options.Baselines = None,
+    resume: options.Resume = None,
+    settings: options.SettingsFile = None,
+    out: options.Out = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train, judge and save a deep model.
+
+    It learns one column of a table from the others. Baselines (constant, linear, trees) are
+    trained and judged on the same rows. All figures are on rows that the model never saw, with
+    95% intervals.
+    """
+    from thalweg import api
+    from thalweg.cli.answer import answer_json
+    from thalweg.cli.progress import watching
+    from thalweg.cli.settings import Settings, read_settings
+
+    typed = Settings(
+        source=source,
+        target=target,
+        out=out,
+        test=test,
+        split=split,
+        minutes=minutes,
+        epochs=epochs,
+        columns=options.pairs(column or (), "--column", "zip=category") or None,
+        drop=drop or None,
+        seed=seed,
+        resume=resume,
+        balance=balance,
+        threshold=threshold,
+        baselines=None if baselines is None else options.listed(baselines),
+        recipe=options.pairs(dials or (), "--set", "learning_rate=3e-4") or None,
+    )
+    run = typed.over(read_settings(settings)) if settings else typed
+    if run.source is None:
+        raise OptionError("SOURCE is missing", "a table to learn from", "Name a file or folder.")
+    if run.target is None:
+        raise OptionError("--target is missing", "the column to learn", "Add --target COLUMN.")
+    folder = run.out or default_folder(run.source, run.target)
+    with watching(quiet=quiet) as progress:
+        model = api.train(**{**run.given(), "out": folder}, progress=progress)
+    if as_json:
+        answer_json(api.show(model))
+    else:
+        _tell(model, run.source)
+
+
+def default_folder(source: str, target: str) -> str:
+    """Name a model after its source and target.
+
+    Examples
+    --------
+    >>> default_folder("data/housing.csv.gz", "median price")
+    'housing-median_price'
+    >>> default_folder("data/2024-*.parquet", "price")
+    'data-price'
+    """
+    path = Path(source)
+    while any(sign in path.name for sign in "*?["):
+        path = path.parent
+    stem = path.name.partition(".")[0] or "model"
+    return re.sub(r"[^\w-]+", "_", f"{stem}-{target}")
+
+
+def _tell(model: Model, source: str) -> None:
+    """Print the figures, where things lie and what to type next."""
+    from thalweg.cli.answer import pointers, screen, standing, summed_up
+
+    console = screen()
+    if model.evaluation is not None:
+        console.print(standing(model.evaluation))
+        console.print()
+    console.print(summed_up(model.rows, model.seconds), style="dim", soft_wrap=True)
+    console.print()
+    if model.path is not None:
+        ending = "".join(Path(source).suffixes[-2:]) or ".parquet"
+        words = ["predict", str(model.path), f"NEW_ROWS{ending}", "--to", f"predictions{ending}"]
+        pointers(
+            console,
+            {
+                "model": str(model.path),
+                "report": str(model.path / "report.html"),
+                "next": shlex.join(["thalweg", *words]),
+            },
+        )
