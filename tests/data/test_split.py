@@ -64,7 +64,7 @@ def test_another_seed_is_another_split() -> None:
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(SourceError, match="training"):
+    with pytest.raises(SourceError, match="leave none for"):
         Split(validation=0.1).part(HASHES[:1], None, None)
 
 

@@ -6,6 +6,7 @@ fields by name, gives float32 [N, tokens, width], and says how many tokens: one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self, final
 
@@ -120,6 +121,8 @@ class NumberEmbedding(nn.Module):
     ----------
     edges
         For each column its bins' edges in scaled units.
+    spikes
+        For each column how many values are also known exactly.
     width
         The size of each embedding.
     flags
@@ -131,6 +134,7 @@ class NumberEmbedding(nn.Module):
     def __init__(
         self,
         edges: Sequence[Sequence[float]],
+        spikes: Sequence[int],
         width: int,
         flags: Sequence[str] = ("missing",),
         pairs: int = 0,
@@ -143,6 +147,8 @@ class NumberEmbedding(nn.Module):
         self.straight = ColumnLinear(len(edges), 1, width)
         self.piecewise = PiecewiseLinear.of(edges)
         self.bent = ColumnLinear(len(edges), self.piecewise.bins, width, bias=False)
+        self.spikes = CodeEmbedding([n + 1 for n in spikes], width) if any(spikes) else None
+        self.waves = Waves(len(edges), width)
         self.flags = ColumnLinear(len(edges), len(self.names), width, bias=False)
         for linear in (self.bent, self.flags):
             nn.init.zeros_(linear.weight)
@@ -154,14 +160,51 @@ class NumberEmbedding(nn.Module):
         values = fields["values"]
         flags = torch.stack([fields[name] for name in self.names], dim=-1).to(values.dtype)
         # The bins carry the tails, so the straight part may be bounded: heavy tails stay safe.
-        straight: Tensor = self.straight(smooth_clip(values).unsqueeze(-1))
-        tokens: Tensor = straight + self.bent(self.piecewise(values)) + self.flags(flags)
+        bounded = smooth_clip(values)
+        tokens: Tensor = self.straight(bounded.unsqueeze(-1)) + self.waves(bounded)
+        tokens = tokens + self.bent(self.piecewise(values)) + self.flags(flags)
+        if self.spikes is not None:
+            tokens = tokens + self.spikes({"codes": fields["spike"]})
         return tokens if self.rotated is None else torch.cat([tokens, self.rotated(values)], dim=1)
 
     def prepare(self, fields: Mapping[str, NDArray[Any]], target: NDArray[np.float64]) -> None:
         """Choose the pairs that are rotated; see `thalweg.kinds.base.Prepares`."""
         if self.rotated is not None:
             self.rotated.prepare(fields["values"], target)
+
+
+@final
+class Waves(nn.Module):
+    """Embed values by slow cosines, a smooth counterpart of bins: [N, columns] to [N, columns, width].
+
+    The periodic encoding of Gorishniy et al. (2022), with frequencies that are drawn once and
+    stay.
+
+    Parameters
+    ----------
+    columns, width
+        The sizes.
+    waves
+        How many cosines a column has.
+    spread
+        The standard deviation of their frequencies, in cycles for each unit of the values.
+    """
+
+    frequency: Tensor
+    phase: Tensor
+
+    def __init__(self, columns: int, width: int, waves: int = 16, spread: float = 0.1) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.randn(columns, waves) * spread * 2 * math.pi)
+        self.register_buffer("phase", (torch.rand(columns, waves) * 2 - 1) * math.pi)
+        self.linear = ColumnLinear(columns, waves, width, bias=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Embed bounded values [N, columns]."""
+        embedded: Tensor = self.linear(
+            torch.cos(values.unsqueeze(-1) * self.frequency + self.phase)
+        )
+        return embedded
 
 
 @final

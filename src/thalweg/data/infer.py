@@ -154,7 +154,8 @@ def unusable(name: str, column: ColumnSummary) -> str:
         return "every value is missing"
     distinct = column.distinct()
     if distinct < 1.5 and present == column.rows:
-        return f"constant: every value is {column.top(1)[0][0]!r}"
+        value = next((repr(text) for text, _ in column.top(1)), "the same")
+        return f"constant: every value is {value}"
     if present < 20:
         return ""
     alone = distinct >= 0.97 * present  # sketches err by about 2%
@@ -225,10 +226,11 @@ def _guess_target(name: str, column: ColumnSummary) -> tuple[Kind[Any, Any], str
             "Choose another --target.",
         )
     levels = common(column, _MOST_CLASSES_OF_NUMBERS + 1)
-    distinct = float(len(levels)) if len(levels) <= _MOST_CLASSES_OF_NUMBERS else column.distinct()
+    few = 0 < len(levels) <= _MOST_CLASSES_OF_NUMBERS and column.counts_exact
+    distinct = float(len(levels)) if few else column.distinct()
     if distinct < 1.5:
         raise TargetError(
-            f"target {name!r} is always {levels[0][0]!r}",
+            f"target {name!r} is always {levels[0][0] if levels else 'the same'!r}",
             "at least two different values",
             "Nothing can be learned from one class only: bring rows of the others.",
         )

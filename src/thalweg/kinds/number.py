@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, final
 
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from thalweg.core.errors import OptionError, TargetError
 from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, State, Task
-from thalweg.kinds.cells import are_codes, present, require_flat, unread
+from thalweg.kinds.cells import are_codes, common, present, require_flat, unread
 from thalweg.kinds.scaling import HUGE, fit_edges, fit_scaling, scaled
 from thalweg.stats import ColumnSummary, NumberSummary
 from thalweg.stats.parsing import read_numbers
@@ -20,6 +21,12 @@ from thalweg.stats.parsing import read_numbers
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+LEAST_SPIKE: Final = 5
+"""How many rows must share a value before it is known exactly."""
+
+LEAST_ROWS: Final = 10_000
+"""Smaller tables learn noise from exact values."""
 
 MARGIN: Final = 0.05
 """How far beyond the training range a prediction may go, as a share of that range."""
@@ -44,13 +51,18 @@ class NumberOptions(Options):
         adds a field; ``drop`` sets the row aside; ``none`` leaves them. Unless clipped, an
         infinite value counts as missing. A target is never altered: of these, it knows ``drop``.
     bins
-        The most bins of the network's piecewise-linear encoding. Default 128.
+        The most bins of the network's piecewise-linear encoding. Default 128, in tables of fewer
+        than 10,000 rows 48.
+    spikes
+        The most values that are also told apart exactly, like levels of a category; see
+        `fit_spikes`. Default 256.
     """
 
     missing: Literal["median", "mean", "constant", "drop"] = "median"
     constant: float | None = None
     outliers: Outliers = "clip"
-    bins: Annotated[int, Field(ge=1, le=1024)] = 128
+    bins: Annotated[int, Field(ge=1, le=1024)] | None = None
+    spikes: Annotated[int, Field(ge=0, le=4096)] = 256
 
 
 @final
@@ -73,6 +85,8 @@ class NumberState(State):
         What becomes 0 and what becomes 1. For a target: mean and standard deviation.
     edges
         The bins' edges, in scaled units.
+    spikes
+        Values that occur again and again, in order; see `fit_spikes`.
     mean, deviation, minimum, maximum
         Over the training rows.
     """
@@ -86,6 +100,7 @@ class NumberState(State):
     centre: float
     scale: float
     edges: tuple[float, ...]
+    spikes: tuple[float, ...]
     mean: float
     deviation: float
     minimum: float
@@ -96,8 +111,9 @@ class NumberState(State):
 class Number(Kind[NumberState, NumberOptions]):
     """Numbers: amounts, ages, prices, counts.
 
-    Fields: ``values`` float32 [N, C], scaled; ``missing`` uint8 [N, C]; and, where a column
-    asks for it, ``outlier`` uint8 [N, C]. A target's only field is ``value`` float32 [N, 1],
+    Fields: ``values`` float32 [N, C], scaled; ``missing`` uint8 [N, C]; ``spike`` uint16 [N, C],
+    which of the column's spikes a cell is, from 1 (0: none); and, where a column asks for it,
+    ``outlier`` uint8 [N, C]. A target's only field is ``value`` float32 [N, 1],
     standardised by the exact mean and standard deviation.
     """
 
@@ -135,7 +151,8 @@ class Number(Kind[NumberState, NumberOptions]):
             upper=scaling.upper,
             centre=centre,
             scale=scale,
-            edges=fit_edges(numbers, scaling, options.bins),
+            edges=fit_edges(numbers, scaling, options.bins or _bins(numbers.count)),
+            spikes=fit_spikes(summary, options.spikes) if role == "feature" else (),
             mean=mean,
             deviation=deviation,
             minimum=_cut(numbers.minimum if numbers.count else 0.0),
@@ -154,6 +171,10 @@ class Number(Kind[NumberState, NumberOptions]):
             np.array([state.outliers == what for state in states])
             for what in ("clip", "flag", "drop")
         )
+        spike = np.zeros(values.shape, dtype=np.uint16)
+        for column, state in enumerate(states):
+            if state.spikes:
+                spike[:, column] = _place(values[:, column], np.array(state.spikes))
         with np.errstate(invalid="ignore"):
             outlier = (values < lower) | (values > upper)
         if not target and clips.any():
@@ -169,7 +190,7 @@ class Number(Kind[NumberState, NumberOptions]):
         coordinates = scaled(values, centre, scale)
         fields: dict[str, NDArray[Any]] = {"value": coordinates}
         if not target:
-            fields = {"values": coordinates, "missing": missing.view(np.uint8)}
+            fields = {"values": coordinates, "missing": missing.view(np.uint8), "spike": spike}
             if flags.any():
                 fields["outlier"] = (outlier & flags).view(np.uint8)
         return Encoded(fields, dropped.any(axis=1), unreadable)
@@ -204,7 +225,8 @@ class Number(Kind[NumberState, NumberOptions]):
 
         flagged = any(state.outliers == "flag" for state in states)
         flags = ("missing", "outlier") if flagged else ("missing",)
-        return NumberEmbedding([state.edges for state in states], width, flags, pairs)
+        spikes = [len(state.spikes) for state in states]
+        return NumberEmbedding([state.edges for state in states], spikes, width, flags, pairs)
 
     def head(self, state: NumberState, options: LossOptions) -> Head | None:
         """Build the head of a regression; it ignores the options."""
@@ -226,6 +248,47 @@ def _with_booleans(summary: ColumnSummary) -> NumberSummary:
         if text in counts:
             numbers.update(np.array([float(value)]), np.array([counts[text]]))
     return numbers
+
+
+def fit_spikes(summary: ColumnSummary, most: int) -> tuple[float, ...]:
+    """Find the values that occur again and again: 0 of a capital gain, 40 hours a week.
+
+    A value at which the target jumps cannot be told from its neighbours by straight lines. So
+    in a column of few whole numbers, and with rows enough to learn each, the values that five
+    rows or more share are also known exactly.
+
+    Parameters
+    ----------
+    summary
+        The column's statistics.
+    most
+        The most distinct values that such a column has.
+
+    Returns
+    -------
+    tuple of float
+        In order; empty where the column is none.
+    """
+    numbers = summary.numbers
+    if numbers.count < LEAST_ROWS or numbers.whole < numbers.count or summary.distinct() > most:
+        return ()
+    counts: dict[float, int] = {}
+    for text, count in common(summary, most):
+        with contextlib.suppress(ValueError):
+            counts[float(text)] = counts.get(float(text), 0) + count
+    kept = sorted(v for v, count in counts.items() if count >= LEAST_SPIKE and abs(v) <= HUGE)
+    return tuple(kept) if len(kept) > 1 else ()
+
+
+def _bins(rows: int) -> int:
+    """Give as many bins as there are rows to fit them."""
+    return 128 if rows >= LEAST_ROWS else 48
+
+
+def _place(values: NDArray[np.float64], spikes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Say which spike each value is, from 1; 0 for none."""
+    place = np.searchsorted(spikes, values).clip(max=len(spikes) - 1)
+    return np.where(spikes[place] == values, place + 1, 0)
 
 
 def _read(arrays: Sequence[pa.Array]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
