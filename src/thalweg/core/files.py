@@ -20,7 +20,7 @@ from typing import Final, final
 
 from thalweg.core.errors import SourceError
 
-__all__ = ["Draft", "atomic_file", "atomic_folder", "disk_errors", "sha256_of_file"]
+__all__ = ["Draft", "atomic_file", "atomic_folder", "clear_of_disk", "sha256"]
 
 # EFBIG: the process or the file system allows no larger file, which is the same to a user.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -75,7 +75,7 @@ class Draft:
         if not os.access(parent, os.W_OK | os.X_OK):
             raise _refusal(self.target, os.strerror(errno.EACCES))
         if folder:
-            with disk_errors(self.target):
+            with clear_of_disk(self.target):
                 self.path.mkdir()
 
     def commit(self) -> None:
@@ -88,7 +88,7 @@ class Draft:
         OSError
             Where the disk fails otherwise. Likewise.
         """
-        with disk_errors(self.target):
+        with clear_of_disk(self.target):
             _flush_all(self.path)
             _swap(self.path, self.target)
             try:
@@ -143,7 +143,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     ----------
     target
         The folder; one that is there is replaced at the end, in one step where the system can
-        (Linux; elsewhere the name is free for a moment).
+        (Linux; elsewhere the name is free for a moment). Folders above it are made.
 
     Yields
     ------
@@ -163,12 +163,14 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     >>> [path.name for path in Path("model").iterdir()]
     ['model.json']
     """
+    with clear_of_disk(target):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
     with _kept(Draft(target, folder=True)) as building:
         yield building
 
 
 @contextmanager
-def disk_errors(target: str | os.PathLike[str]) -> Iterator[None]:
+def clear_of_disk(target: str | os.PathLike[str]) -> Iterator[None]:
     """Say in one line that the disk is full or refuses, naming what was being written.
 
     Raises
@@ -190,7 +192,7 @@ def disk_errors(target: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
-def sha256_of_file(path: str | os.PathLike[str]) -> str:
+def sha256(path: str | os.PathLike[str]) -> str:
     """Hash a file's bytes in constant memory.
 
     Returns
@@ -201,7 +203,7 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
     Examples
     --------
     >>> _ = Path("empty").write_bytes(b"")
-    >>> sha256_of_file("empty")[:16]
+    >>> sha256("empty")[:16]
     'e3b0c44298fc1c14'
     """
     with Path(path).open("rb") as file:
@@ -212,7 +214,7 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 def _kept(draft: Draft) -> Iterator[Path]:
     """Commit at the end, abort on any exception."""
     try:
-        with disk_errors(draft.target):
+        with clear_of_disk(draft.target):
             yield draft.path
         draft.commit()
     except BaseException:

@@ -83,7 +83,7 @@ class Source(ABC):
 
     @abstractmethod
     def schema(self) -> pa.Schema:
-        """The columns, in order. Text formats without types (CSV) give every column as text."""
+        """Give the columns, in order. Text formats without types (CSV) give every column as text."""
 
     @abstractmethod
     def batches(
@@ -99,7 +99,8 @@ class Source(ABC):
         columns
             The columns wanted, in the order wanted; all of them by default. Others are not read.
         size
-            The most rows in one batch; a batch may be smaller, never empty.
+            The most rows in one batch; a batch may be smaller, and empty only where it brings
+            rejects.
         start
             Where to go on; from the first row by default.
 
@@ -107,7 +108,8 @@ class Source(ABC):
         ------
         Batch
             Batches whose rows all have the same Arrow schema. Row order is always the same.
-            Rejects after the last row come with a final batch of no rows.
+            Positions do not depend on ``size`` or ``columns``. Rejects that no row follows for a
+            while, or ever, come with a batch of no rows.
 
         Raises
         ------
@@ -123,7 +125,7 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A text that changes when the content changes (names, sizes, times of change)."""
+        """Give a text that changes when the content does (names, sizes, times of change)."""
 
 
 class Sink(ABC):

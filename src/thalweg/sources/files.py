@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import glob
 import gzip
 import hashlib
 import io
-import contextlib
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, cast, final
 
+import numpy as np
 import pyarrow as pa
 
 from thalweg.core.errors import ColumnError, SourceError, near
-from thalweg.core.files import atomic_file, clear_of_disk
+from thalweg.core.files import Draft, clear_of_disk
 from thalweg.sources.base import Batch, Position, Reject, Sink, Source
 
 COMPRESSIONS: Final = (".gz", ".zst", ".bz2")
+DAMAGE: Final = (OSError, EOFError, zlib.error)
+"""What Python's decompressors raise where a file is cut off or damaged."""
+
+Piece = tuple[pa.RecordBatch, int, Sequence[Reject]]
+"""Rows, how many rows of the file they and the rejects account for, and the rejects."""
 
 
 class Format(ABC):
@@ -35,7 +42,7 @@ class Format(ABC):
     @abstractmethod
     def read(
         self, path: Path, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
-    ) -> Iterator[tuple[pa.RecordBatch, int, Sequence[Reject]]]:
+    ) -> Iterator[Piece]:
         """Read a file's rows.
 
         Parameters
@@ -53,13 +60,13 @@ class Format(ABC):
 
         Yields
         ------
-        tuple
-            Rows, how many rows of the file they and their rejects account for, and the rejects.
+        Piece
+            Of no rows only where it brings rejects.
         """
 
-    @abstractmethod
     def length(self, path: Path) -> int | None:
-        """Give the number of rows, where the file says so itself."""
+        """Give the number of rows, where the file says so itself: a text does not."""
+        return None
 
 
 @final
@@ -90,7 +97,10 @@ class FileSource(Source):
     def schema(self) -> pa.Schema:
         """Give the columns that all files share, in the first file's order."""
         if self._schema is None:
-            self._schema = _common([(path, self._format.schema(path)) for path in self._paths])
+            schemas = [(path, self._format.schema(path)) for path in self._paths]
+            for path, schema in schemas:
+                require_distinct(schema.names, str(path))
+            self._schema = _common(schemas)
         return self._schema
 
     def batches(
@@ -109,19 +119,22 @@ class FileSource(Source):
             done = begin.row if part == begin.part else 0
             for rows, count, rejects in self._format.read(path, schema, wanted, size, done):
                 done += count
-                if rows.num_rows or rejects:
+                if count:
                     yield Batch(_cast(rows, projected, path), Position(part, done), rejects)
 
     def length(self) -> int | None:
         """Add up what the files say of themselves."""
         lengths = [self._format.length(path) for path in self._paths]
-        return None if None in lengths else sum(cast(list[int], lengths))
+        return None if None in lengths else sum(cast("list[int]", lengths))
 
     def fingerprint(self) -> str:
         """Hash the files' names, sizes and times of change."""
         digest = hashlib.sha256()
         for path in self._paths:
-            facts = path.stat()
+            try:
+                facts = path.stat()
+            except OSError as error:
+                raise unreadable(path, error) from None
             digest.update(f"{path.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
@@ -146,16 +159,19 @@ class FileSink(Sink):
         The file to make or replace.
     open_writer
         Opens a format's writer: (the path, the rows' schema, where to write) -> writer.
+
+    Raises
+    ------
+    SourceError
+        Where it cannot be written there.
     """
 
-    def __init__(
-        self, path: Path, open_writer: Callable[[Path, pa.Schema, Path], Writer]
-    ) -> None:
+    def __init__(self, path: Path, open_writer: Callable[[Path, pa.Schema, Path], Writer]) -> None:
         self._path = path
         self._open = open_writer
+        self._draft = Draft(path)
         self._writer: Writer | None = None
-        self._stack = contextlib.ExitStack()
-        self._building = self._stack.enter_context(atomic_file(path))
+        self._schema: pa.Schema | None = None
 
     @property
     def uri(self) -> str:
@@ -163,32 +179,114 @@ class FileSink(Sink):
         return str(self._path)
 
     def write(self, rows: pa.RecordBatch) -> None:
-        """Append rows; the first batch fixes the schema."""
+        """Append rows; the first batch, which may have none, fixes the schema.
+
+        Raises
+        ------
+        SourceError
+            Where the disk is full, the format has no form for a column, or the columns are not
+            those of the rows before.
+        """
         with clear_of_disk(self._path):
             if self._writer is None:
-                self._writer = self._open(self._path, rows.schema, self._building)
+                self._writer = self._open(self._path, rows.schema, self._draft.path)
+                self._schema = rows.schema
+            if not rows.schema.equals(self._schema):
+                raise SourceError(
+                    f"rows with other columns or types came to {self._path}",
+                    "those of the first rows",
+                    "Write them to another file.",
+                )
             self._writer.write_batch(rows)
 
     def commit(self) -> None:
-        """Put the file in place."""
-        with clear_of_disk(self._path), self._stack:
-            self._close()
+        """Put the file in place.
+
+        Raises
+        ------
+        SourceError
+            Where the disk is full, or no batch came, so that not even the columns are known.
+        """
+        try:
+            if self._writer is None:
+                raise SourceError(
+                    f"no rows came to {self._path}", "a batch, which may have no rows"
+                )
+            with clear_of_disk(self._path):
+                self._writer.close()
+            self._draft.commit()
+        except BaseException:
+            self.abort()
+            raise
 
     def abort(self) -> None:
-        """Leave what was there."""
-        with contextlib.suppress(_Aborted), self._stack:
-            with contextlib.suppress(OSError):
-                self._close()
-            raise _Aborted
-
-    def _close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        """Leave what was there, and nothing else."""
+        if self._writer is not None:
+            # Some writers refuse to end what they could not begin; it is thrown away anyhow.
+            with contextlib.suppress(OSError, ValueError, pa.ArrowException):
+                self._writer.close()
+        self._draft.abort()
 
 
-class _Aborted(Exception):  # noqa: N818 - never seen by anybody
-    """Makes the atomic file forget what was built."""
+def deal(
+    rows: pa.RecordBatch,
+    first: int,
+    places: Sequence[int],
+    rejects: Sequence[Reject],
+    size: int,
+    skip: int,
+) -> Iterator[Piece]:
+    """Deal out a block of rows in batches, each with the rejects that stand before its last row.
+
+    Parameters
+    ----------
+    rows
+        The block's good rows.
+    first
+        How many rows of the file, good or not, stand before the block.
+    places
+        Ascending: where in the file each of the block's rejects stands, from 0.
+    rejects
+        The rejects.
+    size
+        The most rows in a batch.
+    skip
+        How many rows of the file, good or not, were delivered before.
+
+    Yields
+    ------
+    Piece
+        In the order of the file, so that the counts add up to the same places for any ``size``.
+    """
+    total = rows.num_rows + len(rejects)
+    bad = np.asarray(places, dtype=np.int64)
+    good = np.delete(np.arange(first, first + total), bad - first)
+    done, told = max(first, skip), int(np.searchsorted(bad, skip))
+    for start in range(int(np.searchsorted(good, skip)), rows.num_rows, size):
+        piece = rows.slice(start, size)
+        end = int(good[start + piece.num_rows - 1]) + 1
+        upto = int(np.searchsorted(bad, end))
+        yield piece, end - done, rejects[told:upto]
+        done, told = end, upto
+    if told < len(rejects):
+        yield rows.slice(0, 0), first + total - done, rejects[told:]
+
+
+def require_distinct(names: Sequence[str], uri: str) -> None:
+    """Check that no two columns share a name, and that there are any.
+
+    Raises
+    ------
+    SourceError
+        Naming the first that is there twice.
+    """
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise SourceError(
+            f"{uri} has several columns named {twice[0]!r}", "names that differ", "Rename them."
+        )
+    if not names:
+        raise SourceError(f"{uri} has no columns", "a table", "Is it the right one?")
 
 
 def require(wanted: Sequence[str], available: Sequence[str], uri: str) -> None:
@@ -214,12 +312,24 @@ def find(uri: str, suffixes: Sequence[str]) -> list[Path]:
     SourceError
         Where there are none, with near names.
     """
+    try:
+        return _find(uri, suffixes)
+    except OSError as error:
+        raise unreadable(Path(uri), error) from None
+
+
+def _find(uri: str, suffixes: Sequence[str]) -> list[Path]:
     path = Path(uri)
     if path.is_file():
         return [path]
     if path.is_dir():
+        # What begins with . or _ is hidden or, from Spark, a mark or a part not yet whole.
         found = sorted(
-            one for one in path.rglob("*") if one.is_file() and suffix_of(one) in suffixes
+            one
+            for one in path.rglob("*")
+            if suffix_of(one) in suffixes
+            and one.is_file()
+            and not any(name.startswith((".", "_")) for name in one.relative_to(path).parts)
         )
         if not found:
             raise SourceError(
@@ -228,7 +338,7 @@ def find(uri: str, suffixes: Sequence[str]) -> list[Path]:
             )
         return found
     if glob.has_magic(uri):
-        matched = sorted(Path(name) for name in glob.glob(uri, recursive=True))
+        matched = sorted(Path(name) for name in glob.iglob(uri, recursive=True))  # noqa: PTH207 - Path.glob knows no absolute pattern
         files = [one for one in matched if one.is_file()]
         if not files:
             raise SourceError(f"no file matches {uri}", "at least one", "Check the pattern.")
@@ -264,12 +374,12 @@ def open_bytes(path: Path) -> io.BufferedIOBase:
     try:
         match path.suffix.lower():
             case ".gz":
-                return cast(io.BufferedIOBase, gzip.open(path, "rb"))
+                return cast("io.BufferedIOBase", gzip.open(path, "rb"))
             case ".bz2":
-                return cast(io.BufferedIOBase, bz2.open(path, "rb"))
+                return cast("io.BufferedIOBase", bz2.open(path, "rb"))
             case ".zst":
                 return cast(
-                    io.BufferedIOBase,
+                    "io.BufferedIOBase",
                     io.BufferedReader(pa.CompressedInputStream(str(path), "zstd"), 1 << 20),
                 )
             case _:
@@ -281,6 +391,10 @@ def open_bytes(path: Path) -> io.BufferedIOBase:
 def unreadable(path: Path, error: Exception) -> SourceError:
     """Say that a file cannot be read, and why, in one line."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, PermissionError):
+        return SourceError(
+            f"{path} cannot be read ({reason})", "a file that you may read", "Ask its owner."
+        )
     return SourceError(
         f"{path} cannot be read ({' '.join(reason.split())[:200]})",
         "a whole file of the format that its name ends in",
@@ -308,10 +422,9 @@ def _common(schemas: Sequence[tuple[Path, pa.Schema]]) -> pa.Schema:
         field = pa.field(name, types[0])
         for (path, _), kind in zip(schemas, types, strict=True):
             try:
-                options = "permissive" if _numeric(kind) == _numeric(field.type) else "default"
                 field = pa.unify_schemas(
                     [pa.schema([field]), pa.schema([pa.field(name, kind)])],
-                    promote_options=options,
+                    promote_options="permissive",
                 ).field(0)
             except (pa.ArrowTypeError, pa.ArrowInvalid):
                 raise SourceError(
@@ -323,19 +436,19 @@ def _common(schemas: Sequence[tuple[Path, pa.Schema]]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _numeric(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-
-
 def _cast(rows: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBatch:
     """Bring one file's types to those that all files share."""
     if rows.schema.equals(schema):
         return rows
-    try:
-        arrays = [
-            array if array.type.equals(field.type) else array.cast(field.type)
-            for array, field in zip(rows.columns, schema, strict=True)
-        ]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise unreadable(path, error) from None
+    arrays = []
+    for array, field in zip(rows.columns, schema, strict=True):
+        try:
+            arrays.append(array if array.type.equals(field.type) else array.cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise SourceError(
+                f"column {field.name!r} of {path} cannot be read as {field.type} "
+                f"({' '.join(str(error).split())[:120]})",
+                "values of the type that all files share",
+                "Write the column with one type in all files.",
+            ) from None
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

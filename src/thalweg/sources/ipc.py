@@ -8,8 +8,7 @@ from typing import Any, Final, final
 
 import pyarrow as pa
 
-from thalweg.sources.base import Reject
-from thalweg.sources.files import Format, unreadable
+from thalweg.sources.files import Format, Piece, unreadable
 
 _MAGIC: Final = b"ARROW1"
 
@@ -32,11 +31,11 @@ class Ipc(Format):
     def read(
         self,
         path: Path,
-        schema: pa.Schema,  # noqa: ARG002 - the file knows its own
+        schema: pa.Schema,
         columns: Sequence[str],
         size: int,
         skip: int,
-    ) -> Iterator[tuple[pa.RecordBatch, int, Sequence[Reject]]]:
+    ) -> Iterator[Piece]:
         """Read batches; those before ``skip`` are passed over."""
         try:
             with _open(path) as reader:
@@ -54,7 +53,7 @@ class Ipc(Format):
         try:
             with _open(path) as reader:
                 if isinstance(reader, pa.RecordBatchFileReader):
-                    return sum(rows.num_rows for rows in _batches(reader))
+                    return int(sum(rows.num_rows for rows in _batches(reader)))
                 return None
         except (pa.ArrowException, OSError) as error:
             raise unreadable(path, error) from None

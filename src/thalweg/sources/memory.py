@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
 import pyarrow as pa
 
 from thalweg.core.errors import SourceError
 from thalweg.sources.base import Batch, Position, Source
-from thalweg.sources.files import require
+from thalweg.sources.files import require, require_distinct
+
+_HASHED: Final = 65_536
 
 
 @final
@@ -63,37 +65,62 @@ class MemorySource(Source):
     def fingerprint(self) -> str:
         """Hash the content, whatever it is cut into."""
         digest = hashlib.sha256(str(self._table.schema).encode())
-        for rows in self._table.combine_chunks().to_batches():
-            with pa.BufferOutputStream() as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
-                writer.write_batch(rows)
-                writer.close()
-                digest.update(sink.getvalue())
+        for column in self._table.columns:
+            whole = pa.table({"": column}).combine_chunks()
+            for start in range(0, whole.num_rows, _HASHED):
+                for rows in whole.slice(start, _HASHED).to_batches():
+                    digest.update(_content(rows))
         return digest.hexdigest()
+
+
+def _content(rows: pa.RecordBatch) -> pa.Buffer:
+    """Give the bytes of rows as Arrow sends them."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_batch(rows)
+    return sink.getvalue()
 
 
 def _table(given: Any) -> pa.Table:
     """See anything like a table as Arrow."""
     try:
-        if isinstance(given, pa.Table):
-            table = given
-        elif hasattr(given, "__arrow_c_stream__"):
-            table = pa.RecordBatchReader.from_stream(given).read_all()
-        elif hasattr(given, "__arrow_c_array__"):
-            table = pa.Table.from_batches([pa.record_batch(given)])
-        elif isinstance(given, Mapping):
-            table = pa.table(dict(given))
-        elif isinstance(given, Sequence) and all(isinstance(row, Mapping) for row in given):
-            table = pa.Table.from_pylist([dict(row) for row in given])
-        else:
-            raise SourceError(
-                f"a {type(given).__name__}",
-                "a path, or a table of pandas, Polars or Arrow, or a dictionary of columns",
-            )
-    except (pa.ArrowException, TypeError, ValueError) as error:
+        table = _seen(given)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        said = " ".join(str(error).split())[:150]
         raise SourceError(
-            f"a {type(given).__name__} that Arrow cannot read ({' '.join(str(error).split())[:150]})",
+            f"a {type(given).__name__} that Arrow cannot read ({said})",
             "columns of one type and one length each",
             "Mend the column, or write the table to a file first.",
         ) from None
-    index = [name for name in table.schema.names if name.startswith("__index_level_")]
-    return table.drop_columns(index).replace_schema_metadata(None)
+    require_distinct(table.schema.names, f"the {type(given).__name__}")
+    plain = [field.with_type(_stored(field.type)) for field in table.schema]
+    return table.cast(pa.schema(plain))
+
+
+def _seen(given: Any) -> pa.Table:
+    if hasattr(given, "reset_index"):
+        # An index of pandas is a label of rows, no column, whether it has a name or not.
+        given = given.reset_index(drop=True)
+    if isinstance(given, pa.Table):
+        return given
+    if hasattr(given, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(given).read_all()
+    if hasattr(given, "__arrow_c_array__"):
+        return pa.Table.from_batches([pa.record_batch(given)])
+    if isinstance(given, Mapping):
+        return pa.table(dict(given))
+    if isinstance(given, list | tuple) and given and all(isinstance(row, Mapping) for row in given):
+        names = dict.fromkeys(name for row in given for name in row)
+        return pa.table({name: [row.get(name) for row in given] for name in names})
+    raise SourceError(
+        f"a {type(given).__name__}" if given or not isinstance(given, list) else "an empty list",
+        "a path, a table of pandas, Polars or Arrow, a dictionary of columns or a list of rows",
+        "Rows are dictionaries: [{'rooms': 3, 'price': 9.5}].",
+    )
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """Give the plain type of a view (as Polars keeps texts), which many readers do not know."""
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary_view(kind) else kind

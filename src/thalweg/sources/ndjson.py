@@ -1,29 +1,33 @@
 """Newline-delimited JSON: one object a line.
 
 The type of each column is decided over the whole file before any row is given, so that no row's
-reading depends on its neighbours: of null < boolean < whole number < number < text the least that
-holds every value; values of several kinds, lists and objects become text. A line that is no
-object is set aside.
+reading depends on its neighbours: of null < boolean, whole number < number < text the least that
+holds every value. Values of several kinds, whole numbers beyond 64 bits, lists and objects become
+text, as JSON. A text that looks like a date stays a text. A key that a row lacks is null; a line
+that is no object is set aside; blank lines count as lines and are passed over.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pajson
 
 from thalweg.core.errors import SourceError
 from thalweg.sources.base import Reject
-from thalweg.sources.files import Format, open_bytes, unreadable
+from thalweg.sources.files import DAMAGE, Format, Piece, deal, open_bytes, unreadable
 
 BLOCK: Final = 8 << 20
 KEPT: Final = 10_000
+_BLANK: Final = re.compile(rb"\n[ \t\r]*(?=\n)")
 
 
 @final
@@ -37,122 +41,119 @@ class NdJson(Format):
         """Read the whole file once, in constant memory, for the types of its columns."""
         types: dict[str, pa.DataType] = {}
         lines = 0
-        for block, count in _blocks(path):
-            lines += count
-            for field in _parse(path, block, 0)[0].schema:
-                types[field.name] = _join(types.get(field.name, pa.null()), field.type)
+        for block, _ in _blocks(path):
+            lines += _filled(block)
+            for name, kind in _types(block, types).items():
+                types[name] = _join(types.get(name, pa.null()), kind)
         if not lines:
             raise SourceError(f"{path} is empty", "one JSON object a line", "Is it the right file?")
         if not types:
-            raise unreadable(path, ValueError("no line is a JSON object"))
+            raise unreadable(path, ValueError("no line is a JSON object with keys"))
         return pa.schema(list(types.items()))
 
     def read(
         self, path: Path, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
-    ) -> Iterator[tuple[pa.RecordBatch, int, Sequence[Reject]]]:
+    ) -> Iterator[Piece]:
         """Read rows in order, setting aside lines that are no object."""
         wanted = pa.schema([schema.field(name) for name in columns])
-        line = 0
-        for block, count in _blocks(path):
-            first, line = line, line + count
-            if line <= skip:
-                continue
-            table, rejects, places = _parse(path, block, first)
-            told = max(0, skip - first)
-            fresh = [reject for reject in rejects if reject.line > first + told]
-            rows = _typed(table, wanted).slice(sum(place < told for place in places))
-            if not rows.num_rows and fresh:
-                yield _empty(wanted), len(fresh), fresh
-            for start in range(0, rows.num_rows, size):
-                piece = rows.slice(start, size).combine_chunks().to_batches()[0]
-                yield piece, piece.num_rows + len(fresh), fresh
-                fresh = []
-
-    def length(self, path: Path) -> int | None:  # noqa: ARG002 - only reading tells
-        """Tell nothing: only reading counts the lines of a text."""
-        return None
-
-
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema=schema)
+        first = 0
+        for block, line in _blocks(path):
+            count = _filled(block)
+            if first + count > skip:
+                rows, places, rejects = _parse(path, block, line, wanted)
+                yield from deal(rows, first, [first + at for at in places], rejects, size, skip)
+            first += count
 
 
 def _blocks(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Cut a file into blocks of whole lines; give each with its number of lines that hold text."""
+    """Cut a file into blocks of whole lines; give each with the lines before it."""
     try:
         with open_bytes(path) as file:
-            rest = b""
-            while True:
-                piece = file.read(BLOCK)
-                block, _, tail = (rest + piece).rpartition(b"\n") if piece else (rest, b"", b"")
-                rest = tail
-                lines = [line for line in block.split(b"\n") if line.strip()]
-                if lines:
-                    yield b"\n".join(lines), len(lines)
-                if not piece:
-                    return
-    except (OSError, EOFError) as error:
+            head = file.read(3)
+            rest = [b"" if head == b"\xef\xbb\xbf" else head]
+            lines = 0
+            while piece := file.read(BLOCK):
+                body, end, tail = piece.rpartition(b"\n")
+                if not end:
+                    rest.append(piece)
+                    continue
+                block = b"".join((*rest, body))
+                yield block, lines
+                lines += block.count(b"\n") + 1
+                rest = [tail]
+            yield b"".join(rest), lines
+    except DAMAGE as error:
         raise unreadable(path, error) from None
 
 
-def _parse(path: Path, block: bytes, first: int) -> tuple[pa.Table, list[Reject], Sequence[int]]:
-    """Read a block; give its rows, the lines set aside and each row's place in the block."""
+def _filled(block: bytes) -> int:
+    """Count the lines that are not blank."""
+    return block.count(b"\n") + 1 - len(_BLANK.findall(b"\n" + block + b"\n"))
+
+
+def _is_text(block: bytes) -> bool:
+    """Say whether a block is UTF-8, which Arrow's JSON parser takes for granted."""
     try:
-        options = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
-        table = pajson.read_json(io.BytesIO(block), read_options=options)
-        odd = [
-            field.name
-            for field in table.schema
-            if pa.types.is_nested(field.type) or pa.types.is_timestamp(field.type)
-        ]
-        if not odd and table.num_rows == block.count(b"\n") + 1:
-            return table, [], range(table.num_rows)
+        return block.isascii() or bool(block.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _read(block: bytes, schema: pa.Schema, others: str) -> pa.Table | None:
+    """Let Arrow parse a block; nothing where it cannot, or does not see one row a line."""
+    count = _filled(block)
+    if not count or not _is_text(block):
+        return None
+    try:
+        table = pajson.read_json(
+            io.BytesIO(block),
+            read_options=pajson.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            parse_options=pajson.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior=others
+            ),
+        )
     except pa.ArrowInvalid:
-        pass  # Several types in a column, or a line that is no object: look at each line.
-    return _parse_lines(path, block, first)
+        return None  # Several types in a column, or a line that is no object.
+    return table if table.num_rows == count else None
 
 
-def _parse_lines(
-    path: Path, block: bytes, first: int
-) -> tuple[pa.Table, list[Reject], Sequence[int]]:
-    """Read a block that Arrow refused, line by line."""
-    rows: list[dict[str, Any]] = []
-    rejects: list[Reject] = []
-    places: list[int] = []
-    for place, line in enumerate(block.split(b"\n")):
-        try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"a {type(row).__name__}, not an object")  # noqa: EM102, TRY004
-            rows.append(row)
-            places.append(place)
-        except ValueError as error:
-            text = line[:KEPT].decode("utf-8", "replace")
-            rejects.append(Reject(str(path), first + place + 1, f"no JSON object: {error}", text))
+def _types(block: bytes, known: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """Find the types of a block's columns."""
+    texts = {name: kind for name, kind in known.items() if pa.types.is_string(kind)}
+    table = _read(block, pa.schema(list(texts.items())), "infer")
+    if table is not None:
+        # Arrow takes texts that look like dates for dates, and wide whole numbers for numbers.
+        types = {
+            field.name: pa.string() if _is_odd(field.type) else field.type for field in table.schema
+        }
+        wide = [
+            name
+            for name, kind in types.items()
+            if pa.types.is_floating(kind)
+            and (pc.max(pc.abs(table.column(name))).as_py() or 0.0) >= 2.0**63
+        ]
+        if not wide:
+            return types
+    rows = [row for row in map(_object, block.split(b"\n")) if isinstance(row, dict)]
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: _column([row.get(name) for row in rows]) for name in names}
-    table = pa.table(columns) if columns else pa.table({"": pa.nulls(len(rows))}).select([])
-    return table, rejects, places
+    return {name: _type_of([row.get(name) for row in rows]) for name in names}
 
 
-def _column(values: list[Any]) -> pa.Array:
-    """Find the type that holds some values, and hold them."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {bool} or kinds <= {float, int}:
-        try:
-            return pa.array(values)
-        except (pa.ArrowInvalid, OverflowError):
-            pass  # A whole number beyond 64 bits is kept as text.
-    return pa.array([_text(value) for value in values], pa.string())
+def _is_odd(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_temporal(kind))
 
 
-def _text(value: Any) -> str | None:
-    """Give a value's JSON, but texts as they are."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return json.dumps(value, ensure_ascii=False, sort_keys=False)
+def _type_of(values: list[Any]) -> pa.DataType:
+    """Find the type that holds some values."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if not kinds:
+        return pa.null()
+    if kinds == {bool}:
+        return pa.bool_()
+    whole = [value for value in values if type(value) is int]
+    if not kinds <= {int, float} or (whole and not -(2**63) <= min(whole) <= max(whole) < 2**63):
+        return pa.string()
+    return pa.float64() if float in kinds else pa.int64()
 
 
 def _join(one: pa.DataType, other: pa.DataType) -> pa.DataType:
@@ -167,47 +168,75 @@ def _join(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     return pa.string()
 
 
-def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Bring a block's columns to the file's types; a column that it lacks is null."""
-    found: Mapping[str, Any] = {name: table.column(name) for name in table.schema.names}
-    columns = [
-        _cast(found[field.name], field.type)
-        if field.name in found
-        else pa.nulls(table.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+def _parse(
+    path: Path, block: bytes, line: int, wanted: pa.Schema
+) -> tuple[pa.RecordBatch, list[int], list[Reject]]:
+    """Read a block: its rows, and the places in it and the rest of what is set aside."""
+    table = _read(block, wanted, "ignore")
+    if table is not None:
+        table = table.select(wanted.names).cast(wanted)
+        return table.combine_chunks().to_batches()[0], [], []
+    rows: list[dict[str, Any]] = []
+    places: list[int] = []
+    rejects: list[Reject] = []
+    for number, text in enumerate(block.split(b"\n"), line + 1):
+        if not text.strip():
+            continue
+        row = _object(text)
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            places.append(len(rows) + len(rejects))
+            content = text[: 4 * KEPT].decode("utf-8", "replace")[:KEPT]
+            rejects.append(Reject(str(path), number, f"no JSON object: {row}", content))
+    arrays = [_column([row.get(field.name) for row in rows], field.type) for field in wanted]
+    return pa.RecordBatch.from_arrays(arrays, schema=wanted), places, rejects
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    if not (pa.types.is_string(kind) and pa.types.is_floating(column.type)):
-        return column.cast(kind)
-    # The same number must give the same text in a block of whole numbers and in one of others.
-    whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**53))
-    texts = column.cast(pa.string())
-    ended = pc.replace_substring_regex(texts, pattern=r"\.0$", replacement="")
-    return pc.if_else(whole, ended, texts)
+def _object(line: bytes) -> dict[str, Any] | str:
+    """Read one line: an object, or in words why it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return row if isinstance(row, dict) else f"a {type(row).__name__}"
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Hold values as the type that was found for the whole file."""
+    if pa.types.is_string(kind):
+        return pa.array([_text(value) for value in values], kind)
+    if pa.types.is_floating(kind):
+        return pa.array([None if value is None else float(value) for value in values], kind)
+    return pa.array(values, kind)
+
+
+def _text(value: Any) -> str | None:
+    """Give a value's JSON, but texts as they are."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 @final
 class Writer:
-    """Writes one JSON object a line."""
+    """Writes one JSON object a line. Numbers that are not finite become null: JSON has none."""
 
     def __init__(self, building: Path) -> None:
-        self._file = building.open("w", encoding="utf-8")
+        self._file = building.open("wb")
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Append rows."""
-        lines = (json.dumps(row, ensure_ascii=False, default=str) for row in batch.to_pylist())
-        self._file.writelines(f"{line}\n" for line in lines)
+        """Append rows; bytes become base64."""
+        if batch.num_rows:
+            frame = pl.DataFrame(pa.Table.from_batches([batch]))
+            text = frame.with_columns(pl.col(pl.Binary).bin.encode("base64")).write_ndjson()
+            self._file.write(text.encode())
 
     def close(self) -> None:
         """End the file."""
         self._file.close()
 
 
-def open_writer(path: Path, schema: pa.Schema, building: Path) -> Writer:  # noqa: ARG001
+def open_writer(path: Path, schema: pa.Schema, building: Path) -> Writer:  # noqa: ARG001 - every writer's signature
     """Open a writer of newline-delimited JSON."""
     return Writer(building)
-
-

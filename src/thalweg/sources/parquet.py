@@ -9,8 +9,7 @@ from typing import final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thalweg.sources.base import Reject
-from thalweg.sources.files import Format, unreadable
+from thalweg.sources.files import Format, Piece, unreadable
 
 
 @final
@@ -30,14 +29,15 @@ class Parquet(Format):
     def read(
         self,
         path: Path,
-        schema: pa.Schema,  # noqa: ARG002 - the file knows its own
+        schema: pa.Schema,
         columns: Sequence[str],
         size: int,
         skip: int,
-    ) -> Iterator[tuple[pa.RecordBatch, int, Sequence[Reject]]]:
+    ) -> Iterator[Piece]:
         """Read row groups; those before ``skip`` are passed over."""
         try:
-            with pq.ParquetFile(path) as file:
+            # Pages are read as they are needed: reading ahead would hold whole groups.
+            with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
                 groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
                 first = 0
                 while first < len(groups) and skip >= groups[first]:

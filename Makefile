@@ -1,0 +1,55 @@
+# Two commands do everything on a fresh machine with Python 3.11: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Two OpenMP threads that wait for one another on busy cores stall 10 to 50 times: tests run in
+# two processes of one thread each.
+TEST_ENVIRONMENT := OMP_NUM_THREADS=1
+
+.PHONY: all setup demo check test docs bench soak clean
+
+all: check test
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): some minutes the first time, seconds after that."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable . --group dev
+	touch $@
+
+demo: setup  ## train on a real table that scikit-learn ships, beside baselines, with a report
+	$(BIN)/python examples/demo.py demo/digits.csv
+	$(BIN)/thalweg train demo/digits.csv --target digit --out demo/model
+
+check: setup  ## format, lint, strict types, import layers, documents in step
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m typer thalweg.cli.main utils docs --name thalweg --title "Command line" \
+		--output $(VENV)/cli.md >/dev/null
+	diff -u docs/cli.md $(VENV)/cli.md || { echo "docs/cli.md is stale: run make docs"; exit 1; }
+	$(BIN)/python scripts/draw_map.py --check
+
+test: setup  ## every test and every example, with coverage
+	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered \
+		--cov-fail-under=90
+
+docs: setup  ## write the pages that are made from the code
+	$(BIN)/python -m typer thalweg.cli.main utils docs --name thalweg --title "Command line" \
+		--output docs/cli.md
+	$(BIN)/python scripts/draw_map.py
+
+bench: setup  ## the training loop against a bare one
+	$(BIN)/python benchmarks/overhead.py
+
+soak: setup  ## the tests that take minutes
+	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m soak --no-cov
+
+clean:
+	rm -rf $(VENV) demo build dist .coverage* .mypy_cache .ruff_cache .hypothesis
