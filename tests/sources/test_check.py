@@ -80,7 +80,9 @@ class Broken(Source):
 
     def _ask(self, name: str, *arguments: Any) -> Any:
         good = getattr(self._good, name)
-        return self._faults[name](self, good, *arguments) if name in self._faults else good(*arguments)
+        return (
+            self._faults[name](self, good, *arguments) if name in self._faults else good(*arguments)
+        )
 
     @property
     def uri(self) -> str:
@@ -120,7 +122,11 @@ FAULTS: dict[str, tuple[Callable[[Any], None], dict[str, Callable[..., Any]]]] =
     ),
     "lost last batch": (
         suite.size_changes_nothing,
-        {"batches": lambda self, good, c, size, start: list(good(c, size, start))[: 9 // size or 1]},
+        {
+            "batches": lambda self, good, c, size, start: list(good(c, size, start))[
+                : 9 // size or 1
+            ]
+        },
     ),
     "another order each time": (
         suite.reading_is_deterministic,
@@ -187,8 +193,6 @@ def test_the_suite_catches_a_careless_sink(tmp_path: Path) -> None:
     path.write_text("old\n")
     with pytest.raises(suite.NonconformityError, match="old file"):
         suite.abort_leaves_the_old(lambda: Careless(path), path, ROWS)
+    path.write_text("old\n")
     with pytest.raises(suite.NonconformityError, match="before the commit"):
-        path.write_text("old\n")
-        suite.commit_replaces_at_once(
-            lambda: Careless(path), lambda: open_source(path), path, ROWS
-        )
+        suite.commit_replaces_at_once(lambda: Careless(path), lambda: open_source(path), path, ROWS)

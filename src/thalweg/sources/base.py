@@ -83,7 +83,7 @@ class Source(ABC):
 
     @abstractmethod
     def schema(self) -> pa.Schema:
-        """Give the columns, in order. Text formats without types (CSV) give every column as text."""
+        """Give the columns, in order. Formats without types (CSV) give every column as text."""
 
     @abstractmethod
     def batches(

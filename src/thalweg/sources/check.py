@@ -223,7 +223,9 @@ def _comparable(column: pa.Array) -> Sequence[object]:
 
 def _texts(rows: pa.RecordBatch) -> list[tuple[object, ...]]:
     """Give rows as text, for formats without types."""
-    return list(zip(*(column.cast(pa.string()).to_pylist() for column in rows.columns), strict=True))
+    return list(
+        zip(*(column.cast(pa.string()).to_pylist() for column in rows.columns), strict=True)
+    )
 
 
 def _aborted(sink: Callable[[], Sink], rows: pa.RecordBatch | None) -> None:

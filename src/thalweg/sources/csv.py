@@ -140,7 +140,7 @@ def _parse(path: Path, header: _Header, columns: Sequence[str], size: int) -> It
                     done += 1
                 yield rows, ragged
             if pending:
-                yield reader.schema.empty_table().combine_chunks().to_batches()[0], pending
+                yield pa.RecordBatch.from_pylist([], schema=reader.schema), pending
 
 
 def _reader(
@@ -179,10 +179,12 @@ def _explained(path: Path, error: Exception) -> SourceError:
     """Say in one line what is wrong with a text, and for a foreign encoding how to mend it."""
     text = " ".join(str(error).split())
     if "UTF8" in text or "utf-8" in text:
+        # The byte that is refused first tells of the byte order mark of UTF-16.
+        found = "utf-16" if "position 0" in text and "0xf" in text else "latin1"
         return SourceError(
             f"{path} is not UTF-8 text ({text[:120]})",
             "UTF-8",
-            f"Convert it, for example: iconv -f latin1 -t utf8 {path.name} > utf8.csv.",
+            f"Convert it, for example: iconv -f {found} -t utf8 {path.name} > utf8.csv.",
         )
     return unreadable(path, error)
 

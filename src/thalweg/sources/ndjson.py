@@ -81,7 +81,8 @@ def _blocks(path: Path) -> Iterator[tuple[bytes, int]]:
                 yield block, lines
                 lines += block.count(b"\n") + 1
                 rest = [tail]
-            yield b"".join(rest), lines
+            if last := b"".join(rest):
+                yield last, lines
     except DAMAGE as error:
         raise unreadable(path, error) from None
 
