@@ -147,6 +147,23 @@ def fit_schema(
     return Schema(tuple(fitted), goal, tuple(left))
 
 
+def interpolated(given: Mapping[str, str]) -> dict[str, str]:
+    """List the columns whose gaps are to be filled, each with the column to go along.
+
+    Examples
+    --------
+    >>> interpolated({"heat": "number,missing=interpolate,along=hour", "town": "category"})
+    {'heat': 'hour'}
+    """
+    found = {}
+    for name, text in given.items():
+        options = Given.parse(name, text).options
+        along = getattr(options, "along", None)
+        if along is not None and getattr(options, "missing", None) == "interpolate":
+            found[name] = along
+    return found
+
+
 def unusable(name: str, column: ColumnSummary) -> str:
     """Say why a column holds nothing to learn from, or give an empty text."""
     present = column.rows - column.nulls - column.missing_texts

@@ -73,7 +73,7 @@ def explained(cells: NDArray[np.int64], target: NDArray[np.float64]) -> float:
     >>> round(explained(cells, (cells == 2).astype(float)[:, None]), 3)
     1.0
     """
-    half = np.arange(len(cells)) % 2 == 0
+    half = np.random.default_rng(0).random(len(cells)) < 0.5
     count = int(cells.max()) + 1 if len(cells) else 1
     rows = np.bincount(cells[half], minlength=count)
     mean = target[half].mean(axis=0)

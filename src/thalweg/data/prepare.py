@@ -8,7 +8,7 @@ is a pure function of them), one that encodes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from thalweg.core.errors import ColumnError, SourceError, TargetError
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
-from thalweg.data.infer import Given, fit_column, fit_schema
+from thalweg.data.infer import Given, fit_column, fit_schema, interpolated
+from thalweg.data.interpolate import fit_curves
 from thalweg.data.schema import Column, Schema, require
 from thalweg.data.split import TEST, TRAIN, VALIDATION, Split
 from thalweg.kinds import KINDS
@@ -132,6 +133,14 @@ def prepare(
     parts, keys, rejects = _part(source, wishes, split, progress)
     summary = _summarise(source, parts, progress)
     schema = _fit(summary, wishes, split)
+    along = interpolated(wishes.columns)
+    if along:
+        require(along.values(), names)
+        training = (
+            rows.filter(pa.array(where == TRAIN))
+            for rows, where in _walk(source, [*along, *along.values()], parts, "fill", progress)
+        )
+        schema = replace(schema, curves=fit_curves(along, summary, training))
     wanted = [schema.target.name, *schema.names] if schema.target else schema.names
     encoded = _encode(source, schema, parts, keys, wanted, progress)
     if test is not None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import ArtifactError, ColumnError, near
+from thalweg.data.interpolate import Curve
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded, State, Task
 
@@ -119,16 +120,20 @@ class Schema:
         The column that is predicted, or None.
     ignored
         The columns that are not read, each with the reason.
+    curves
+        The numbers whose gaps are filled along another column.
     """
 
     columns: tuple[Column, ...]
     target: Column | None = None
     ignored: tuple[Ignored, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """The names of the columns that are read."""
-        return [column.name for column in self.columns]
+        """The names of the columns that are read, and of those that they are filled along."""
+        own = [column.name for column in self.columns]
+        return list(dict.fromkeys([*own, *(curve.along for curve in self.curves)]))
 
     @property
     def task(self) -> Task | None:
@@ -161,9 +166,12 @@ class Schema:
             Where a column is missing or its type can never be of its kind.
         """
         require(self.names, rows.schema.names)
+        arrays = {name: _whole(rows.column(name)) for name in self.names}
+        filled = {c.column: c.fill(arrays[c.column], arrays[c.along]) for c in self.curves}
+        arrays |= filled
         encoded = {
             kind: KINDS[kind].encode(
-                [_whole(rows.column(column.name)) for column in columns],
+                [arrays[column.name] for column in columns],
                 [column.state for column in columns],
             )
             for kind, columns in self.by_kind().items()
@@ -196,6 +204,7 @@ class Schema:
             "columns": [column.to_json() for column in self.columns],
             "target": None if self.target is None else self.target.to_json(),
             "ignored": [{"name": one.name, "because": one.because} for one in self.ignored],
+            "curves": [curve.to_json() for curve in self.curves],
         }
 
     @classmethod
@@ -218,6 +227,7 @@ class Schema:
             tuple(Column.from_json(column) for column in given["columns"]),
             None if target is None else Column.from_json(target),
             tuple(Ignored(one["name"], one["because"]) for one in given["ignored"]),
+            tuple(Curve.from_json(curve) for curve in given["curves"]),
         )
 
 

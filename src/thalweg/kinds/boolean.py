@@ -128,7 +128,9 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
         codes = np.where(gone, np.array(fills, dtype=np.int8), codes)
         return Encoded({"codes": codes}, (gone & drops).any(axis=1), unreadable)
 
-    def decode(self, outputs: NDArray[np.floating[Any]], state: BooleanState) -> dict[str, pa.Array]:
+    def decode(
+        self, outputs: NDArray[np.floating[Any]], state: BooleanState
+    ) -> dict[str, pa.Array]:
         """Give ``prediction`` (bool), ``probability_false`` and ``probability_true``."""
         values = pa.array([False, True])
         return class_columns(outputs, values, ["false", "true"], state.threshold)

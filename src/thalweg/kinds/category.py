@@ -171,7 +171,9 @@ class Category(Kind[CategoryState, CategoryOptions]):
             return Encoded({"code": code}, dropped, unreadable)
         return Encoded({"codes": codes}, dropped, unreadable)
 
-    def decode(self, outputs: NDArray[np.floating[Any]], state: CategoryState) -> dict[str, pa.Array]:
+    def decode(
+        self, outputs: NDArray[np.floating[Any]], state: CategoryState
+    ) -> dict[str, pa.Array]:
         """Give ``prediction`` in the levels' own type and ``probability_<level>`` for each."""
         return class_columns(outputs, state.values, state.levels, state.threshold)
 

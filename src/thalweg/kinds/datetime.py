@@ -162,7 +162,9 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
         dropped = (missing & np.array([state.missing == "drop" for state in states])).any(axis=1)
         return Encoded({"parts": parts, "missing": missing.view(np.uint8)}, dropped, unreadable)
 
-    def decode(self, outputs: NDArray[np.floating[Any]], state: DatetimeState) -> dict[str, pa.Array]:
+    def decode(
+        self, outputs: NDArray[np.floating[Any]], state: DatetimeState
+    ) -> dict[str, pa.Array]:
         """Refuse: no network predicts times.
 
         Raises

@@ -42,9 +42,12 @@ class NumberOptions(Options):
     ----------
     missing
         What stands in for a missing cell, beside the flag that it is missing: the ``median``
-        (default), the ``mean`` or the ``constant``. ``drop`` sets the row aside.
+        (default), the ``mean`` or the ``constant``. ``drop`` sets the row aside. ``interpolate``
+        reads it from a curve ``along`` another column; see `thalweg.data.interpolate`.
     constant
         The stand-in for ``missing=constant``.
+    along
+        The column that orders this one, for ``missing=interpolate``.
     outliers
         What happens to values beyond the fences (see `thalweg.kinds.scaling.fit_scaling`):
         ``clip`` (default) moves them to the fence, infinite ones too; ``flag`` leaves them and
@@ -58,8 +61,9 @@ class NumberOptions(Options):
         `fit_spikes`. Default 256.
     """
 
-    missing: Literal["median", "mean", "constant", "drop"] = "median"
+    missing: Literal["median", "mean", "constant", "interpolate", "drop"] = "median"
     constant: float | None = None
+    along: str | None = None
     outliers: Outliers = "clip"
     bins: Annotated[int, Field(ge=1, le=1024)] | None = None
     spikes: Annotated[int, Field(ge=0, le=4096)] = 256
@@ -134,6 +138,8 @@ class Number(Kind[NumberState, NumberOptions]):
         numbers = summary.numbers if not summary.booleans else _with_booleans(summary)
         if options.missing == "constant" and options.constant is None:
             raise OptionError("missing=constant", "a constant as well", "Add constant=0.")
+        if options.missing == "interpolate" and options.along is None:
+            raise OptionError("missing=interpolate", "a column to go along", "Add along=COLUMN.")
         scaling = fit_scaling(numbers)
         mean = _cut(numbers.mean if numbers.count else 0.0)
         deviation = _cut(float(np.sqrt(numbers.variance)) if numbers.count else 0.0)
