@@ -45,7 +45,7 @@ def test_the_temperature_that_bent_them_is_found(classes: int, sharpness: float)
 def test_the_bias_of_resampled_rows_is_undone() -> None:
     """Oversampling the second class nine times adds log 9 to its logit."""
     answers, truth = drawn(1, 20_000, 2, 1.0)
-    logits = np.log(answers) + [0, math.log(9)]
+    logits = np.log(answers) + np.array([0, math.log(9)])
     learned = Calibration.fit("binary", softmax(logits, axis=1), truth, bias=True)
     assert learned.bias[1] - learned.bias[0] == pytest.approx(-math.log(9), abs=0.1)
     honest = learned.probabilities(softmax(logits, axis=1))

@@ -13,6 +13,8 @@ from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
 from thalweg.data.prepare import Part, Prepared
 from thalweg.data.schema import require
+from thalweg.kinds import KINDS
+from thalweg.kinds.base import Encoded
 from thalweg.kinds.classes import decide
 from thalweg.lab.baselines import BaselineResult, fit_baselines
 from thalweg.lab.design import design
@@ -109,15 +111,12 @@ def evaluate_part(model: Model, part: Part, progress: Progress) -> Evaluation:
         metrics=found,
         classes=model.classes,
         threshold=threshold,
-        **_pictures(model, truth, answers, threshold),
-    )
+    ).model_copy(update=_pictures(model, truth, answers, threshold))
     progress.stop()
     if features is None:
         return evaluation
     kinds = {column.name: column.kind for column in model.schema.columns}
-    slices = worst_slices(
-        features, loss, model.task, truth, answers.prediction, kinds=kinds
-    )
+    slices = worst_slices(features, loss, model.task, truth, answers.prediction, kinds=kinds)
     importances = permutation_importance(
         lambda rows: model.answers(Arrays(model.schema.encode(rows).fields)).prediction,
         features,
@@ -136,7 +135,10 @@ def truth_of(model: Model, arrays: Arrays) -> NDArray[np.float64] | NDArray[np.i
         raise AssertionError
     if model.task != "regression":
         return arrays.target["code"][:, 0].astype(np.int64)
-    return arrays.target["value"][:, 0].astype(np.float64) * target.state.scale + target.state.centre
+    nowhere = np.zeros(len(arrays), dtype=np.bool_)
+    encoded = Encoded(arrays.target, nowhere, nowhere[:, None])
+    numbers = KINDS[target.kind].restore(encoded, 0, target.state)
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _bounds(answers: Answers) -> tuple[Numbers, Numbers] | None:
@@ -189,4 +191,4 @@ def _rivals(
 
 def _judged(model: Model, truth: NDArray[np.generic], result: BaselineResult) -> Baseline:
     metrics: dict[str, Figure] = figures(model.task, truth, result.prediction)
-    return Baseline(metrics=metrics, seconds=result.seconds)
+    return Baseline(metrics=metrics, seconds=result.seconds, rows=result.rows)

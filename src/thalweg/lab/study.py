@@ -11,10 +11,13 @@ from typing import Any, final
 
 from thalweg.core.progress import Progress
 from thalweg.data.leakage import warnings as leakage
+from thalweg.data.loader import check_balance
 from thalweg.data.prepare import Prepared, Wishes, prepare
 from thalweg.data.split import Split
+from thalweg.lab.baselines import check_names
 from thalweg.lab.evaluate import judge
 from thalweg.lab.report import render_card, render_report
+from thalweg.models.calibration import read_threshold
 from thalweg.models.model import Model
 from thalweg.models.recipe import Recipe
 from thalweg.sources import open_source, write_rejects
@@ -71,7 +74,11 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
     test = None if question.test is None else open_source(question.test)
     split = Split.parse(question.split, test=0.0 if test is not None else 0.2, seed=run.seed)
     wishes = Wishes(question.target, question.columns, question.drop)
-    Recipe().turned(question.dials)  # a dial that does not exist is said before the work
+    # What cannot be is said before the work.
+    Recipe().turned(question.dials)
+    check_balance(run.balance)
+    check_names(question.baselines)
+    read_threshold(run.threshold)
     prepared = prepare(source, wishes, split, test, progress)
     warnings = _tell(prepared, progress)
     recipe = Recipe.for_table(prepared).turned(question.dials)

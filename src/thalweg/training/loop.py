@@ -167,8 +167,9 @@ class Loop:
         return members.detach().mean()
 
     def outputs(self) -> Outputs:
-        """Run the network over the judged rows."""
-        return forward_all(self.network, self.judged.arrays, self.judged.held)
+        """Run the network over the judged rows, in the loop's own arithmetic."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            return forward_all(self.network, self.judged.arrays, self.judged.held)
 
     @contextlib.contextmanager
     def predicting(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
-from thalweg.data.loader import Loader, check_balance, class_weights
+from thalweg.data.loader import Loader, class_weights
 from thalweg.data.prepare import Prepared
 from thalweg.data.split import folds
 from thalweg.kinds.base import Task
@@ -99,7 +100,6 @@ def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> M
     OptionError
         Where an option cannot be, or a run is resumed with others.
     """
-    check_balance(run.balance)
     if run.balance == "focal" and not recipe.focusing:
         recipe = recipe.turned({"focusing": 2.0})
     settings = dict(run.settings or {})
@@ -306,13 +306,5 @@ def _calibrate(task: Task, outputs: Outputs, judged: Judged, run: Run) -> Calibr
 
 def versions() -> dict[str, str]:
     """Name the versions that a run depends on."""
-    import polars
-    import pyarrow
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pyarrow": pyarrow.__version__,
-        "polars": polars.__version__,
-    }
+    names = ("torch", "numpy", "pyarrow", "polars", "thalweg")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
