@@ -31,17 +31,38 @@ def test_columns_with_fewer_bins_are_padded_with_nothing() -> None:
     assert torch.allclose(got, torch.tensor([[1.1, 0, 0], [1, 1, 1.1]]))
 
 
-def test_numbers_start_as_a_plain_linear_embedding() -> None:
+def test_numbers_start_as_lines_and_slow_waves() -> None:
     torch.manual_seed(0)
-    embed = NumberEmbedding([[-1.0, 0.0, 1.0]] * 3, 4, ("missing", "outlier"))
+    embed = NumberEmbedding([[-1.0, 0.0, 1.0]] * 3, [0, 0, 0], 4, ("missing", "outlier"))
     values = torch.randn(5, 3)
     flags = {"missing": torch.ones(5, 3, dtype=torch.uint8), "outlier": torch.zeros(5, 3)}
     got = embed({"values": values, **flags})
     straight = embed.straight
     want = smooth_clip(values).unsqueeze(-1) * straight.weight[:, 0] + straight.bias
+    want = want + embed.waves(smooth_clip(values))
     assert embed.tokens == 3
     assert torch.allclose(got, want)
     assert float(straight.weight.detach().abs().max()) <= 0.25
+
+
+def test_a_spike_is_told_from_its_neighbours() -> None:
+    embed = NumberEmbedding([[0.0, 1.0]] * 2, [3, 0], 4)
+    fields = {"values": torch.full((2, 2), 0.5), "missing": torch.zeros(2, 2)}
+    spike = torch.tensor([[2, 0], [0, 0]], dtype=torch.uint16)
+    got = embed({**fields, "spike": spike}).detach()
+    assert not torch.allclose(got[0, 0], got[1, 0])
+    assert torch.equal(got[0, 1], got[1, 1])
+
+
+def test_a_rotated_pair_adds_a_token_for_each_view() -> None:
+    embed = NumberEmbedding([[0.0, 1.0]] * 3, [0, 0, 0], 4, pairs=1)
+    values = torch.rand(64, 3)
+    fields = {"values": values.numpy(), "missing": torch.zeros(64, 3).numpy()}
+    embed.prepare(fields, (values[:, :1] * values[:, 2:]).double().numpy())
+    got = embed({"values": values, "missing": torch.zeros(64, 3)})
+    assert got.shape == (64, embed.tokens, 4)
+    assert embed.tokens > 3
+    assert bool(got.isfinite().all())
 
 
 def test_every_column_has_codes_of_its_own() -> None:

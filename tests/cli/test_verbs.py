@@ -111,6 +111,14 @@ def test_train_tells_people_what_to_do_next(home: Path, tmp_path: Path, capsys: 
     assert f"thalweg predict {out}" in told
 
 
+def test_evaluate_shows_figures_and_intervals(home: Path, capsys: Captured) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", str(home / "price"), str(home / "new.parquet"), "-q"]) == 0
+    told = capsys.readouterr().out
+    for part in ("RMSE", "95% interval", " to ", "200 rows"):
+        assert part in told
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
 def test_predict_writes_every_row(
     home: Path, tmp_path: Path, capsys: Captured, ending: str

@@ -175,7 +175,7 @@ class NumberEmbedding(nn.Module):
 
 @final
 class Waves(nn.Module):
-    """Embed values by slow cosines, a smooth counterpart of bins: [N, columns] to [N, columns, width].
+    """Embed values by slow cosines, a smooth counterpart of bins.
 
     The periodic encoding of Gorishniy et al. (2022), with frequencies that are drawn once and
     stay.

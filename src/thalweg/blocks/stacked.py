@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final, final
 
 import torch
@@ -80,9 +81,7 @@ class StackedMLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [inputs, *[width] * depth]
-        self.layers = nn.ModuleList(
-            StackedLinear(members, a, b, gain) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(StackedLinear(members, a, b, gain) for a, b in pairwise(sizes))
         self._activate = ACTIVATIONS[activation]
         self._dropout = dropout
 

@@ -252,6 +252,8 @@ def _guess_target(name: str, column: ColumnSummary) -> tuple[Kind[Any, Any], str
             "Nothing can be learned from one class only: bring rows of the others.",
         )
     kind, because = _guess(name, column)
+    if kind.name == "boolean" and not column.booleans:
+        kind = KINDS["category"]  # so that predictions are in the user's own words
     numbers = column.numbers
     if kind.name == "number" and numbers.whole == numbers.count:
         span = numbers.maximum - numbers.minimum + 1

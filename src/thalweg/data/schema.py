@@ -169,6 +169,13 @@ class Schema:
         arrays = {name: _whole(rows.column(name)) for name in self.names}
         filled = {c.column: c.fill(arrays[c.column], arrays[c.along]) for c in self.curves}
         arrays |= filled
+        for name, array in arrays.items():
+            if pa.types.is_nested(array.type) or pa.types.is_binary(array.type):
+                raise ColumnError(
+                    f"column {name!r} holds {array.type}",
+                    "one number, text, date or truth value a cell",
+                    "Take it apart into columns of their own first.",
+                )
         encoded = {
             kind: KINDS[kind].encode(
                 [arrays[column.name] for column in columns],

@@ -17,6 +17,7 @@ from thalweg.data.split import Split
 from thalweg.lab.baselines import check_names
 from thalweg.lab.evaluate import judge
 from thalweg.lab.report import render_card, render_report
+from thalweg.models.artifact import require_free
 from thalweg.models.calibration import read_threshold
 from thalweg.models.model import Model
 from thalweg.models.recipe import Recipe
@@ -79,6 +80,8 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
     check_balance(run.balance)
     check_names(question.baselines)
     read_threshold(run.threshold)
+    if folder is not None:
+        require_free(folder)
     prepared = prepare(source, wishes, split, test, progress)
     warnings = _tell(prepared, progress)
     recipe = Recipe.for_table(prepared).turned(question.dials)

@@ -1,0 +1,1 @@
+"""The network and what it predicts: recipe, network, calibration, model, artifact, record."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
-from thalweg.core.errors import ArtifactError
+from thalweg.core.errors import ArtifactError, OptionError
 from thalweg.core.files import atomic_folder
 
 FORMAT: Final = 1
@@ -49,6 +49,24 @@ class Artifact:
     description: Mapping[str, Any]
     weights: bytes
     texts: Mapping[str, str]
+
+
+def require_free(folder: Path) -> None:
+    """Refuse to replace what is no model.
+
+    Raises
+    ------
+    OptionError
+        Where the folder holds something else, or the name is a file's.
+    """
+    if folder.is_dir() and ((folder / DESCRIPTION).exists() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise OptionError(
+            f"{folder} exists and is no model",
+            "a new folder, or that of a model to replace",
+            "Name another folder with --out.",
+        )
 
 
 def save(artifact: Artifact, folder: Path) -> None:

@@ -146,7 +146,8 @@ def predict_all(
     Returns
     -------
     pyarrow.Table
-        The rows with their predictions; the columns alone where they went to a file.
+        The rows with their predictions; the columns alone where they went to a file. The schema's
+        metadata say how many were ``predicted``.
     """
     tally = Tally()
     pieces: list[pa.RecordBatch] = []
@@ -167,4 +168,5 @@ def predict_all(
             write_rejects(tally.rejects, path)
             where = f": see {path}"
         progress.note(f"{len(tally.rejects):,} rows were set aside without a prediction{where}")
-    return pa.Table.from_batches(pieces)
+    table = pa.Table.from_batches(pieces)
+    return table.replace_schema_metadata({"predicted": str(tally.predicted)})

@@ -23,8 +23,9 @@ class Averaging(Callback):
     Parameters
     ----------
     decay
-        The weight of what was there; rises from 0.1 over the first steps, so that the start is
-        soon forgotten.
+        The weight of what was there. It rises from 0.1 over the first steps, so that the start is
+        soon forgotten, and never makes the average reach back over more than a twentieth of the
+        training: a short one would end before its average has come along.
     """
 
     name: ClassVar[str] = "averaging"
@@ -36,6 +37,7 @@ class Averaging(Callback):
 
     def on_start(self, loop: Loop) -> None:
         """Begin from the network's own weights."""
+        self._decay = min(self._decay, max(0.0, 1 - 20 / loop.steps))
         if not self._average:
             self._average = {n: p.detach().clone() for n, p in loop.network.named_parameters()}
 
