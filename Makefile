@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine with Python 3.11: `make demo` and `make test`.
 
 PYTHON ?= python3
+DATA ?= ../shared/data
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -9,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 # two processes of one thread each.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1
 
-.PHONY: all setup demo check test docs bench soak clean
+.PHONY: all setup demo check test docs bench bench-tables soak clean
 
 all: check test
 
@@ -46,7 +47,10 @@ docs: setup  ## write the pages that are made from the code
 	$(BIN)/python scripts/draw_map.py
 
 bench: setup  ## the training loop against a bare one
-	$(BIN)/python benchmarks/overhead.py
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/overhead.py
+
+bench-tables: setup  ## real tables beside their rivals, three seeds (about an hour)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/tables.py --data $(DATA) --out bench-results
 
 soak: setup  ## the tests that take minutes
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m soak --no-cov

@@ -88,15 +88,14 @@ def main() -> None:
     given = parser.parse_args()
     source = open_source(table(given.rows, given.columns))
     prepared = prepare(source, Wishes("y", {}), Split(validation=0.1), None, Silent())
-    recipe = Recipe(batch_size=1024, epochs=1)
+    recipe = Recipe.for_table(prepared).turned({"batch_size": 1024, "epochs": 1})
     ours(prepared, recipe, 0), bare(prepared, recipe, 0)  # warm up
     pairs = [(ours(prepared, recipe, r), bare(prepared, recipe, r)) for r in range(given.rounds)]
     ratios = [mine / theirs for mine, theirs in pairs]
     print(f"Thalweg's loop  {statistics.median(p[0] for p in pairs):10,.0f} rows/s")
     print(f"bare PyTorch    {statistics.median(p[1] for p in pairs):10,.0f} rows/s")
-    print(
-        f"ratio           {statistics.median(ratios):10.3f}  (from {min(ratios):.3f} to {max(ratios):.3f})"
-    )
+    middle, least, most = statistics.median(ratios), min(ratios), max(ratios)
+    print(f"ratio           {middle:10.3f}  (from {least:.3f} to {most:.3f})")
 
 
 if __name__ == "__main__":

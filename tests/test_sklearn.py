@@ -56,6 +56,21 @@ def test_a_frame_keeps_its_categories() -> None:
         classifier.predict(shuffled)
 
 
+@pytest.mark.parametrize("minutes", [0, float("nan")])
+def test_minutes_that_cannot_be(minutes: float) -> None:
+    features, target = load_diabetes(return_X_y=True)
+    with pytest.raises(ValueError, match="minutes is"):
+        DeepRegressor(minutes=minutes).fit(features, target)
+
+
+def test_all_rows_are_learned_from() -> None:
+    features, target = load_diabetes(return_X_y=True)
+    regressor = DeepRegressor(epochs=1, minutes=float("inf"), recipe=SMALL, random_state=0)
+    rows = regressor.fit(features, target).model_.rows
+    assert rows.train + rows.validation == len(target)
+    assert rows.test == 0
+
+
 def test_what_cannot_be_learned_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="one class"):
         DeepClassifier(recipe=SMALL).fit(np.arange(40.0).reshape(20, 2), ["one"] * 20)

@@ -6,6 +6,7 @@ Each verb joins rooms below it and holds no logic of its own. What is not needed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from thalweg.data.profile import Profile
     from thalweg.models.model import Model
     from thalweg.models.record import Evaluation
+    from thalweg.training.train import Run
 
 
 def profile(
@@ -80,12 +82,12 @@ def train(
     minutes: float | None = 5.0,
     epochs: int | None = None,
     columns: Mapping[str, str] | None = None,
-    drop: Sequence[str] = (),
+    drop: str | Sequence[str] = (),
     seed: int = 0,
     resume: bool = False,
     balance: str = "none",
-    threshold: str | float = "f1",
-    baselines: Sequence[str] | None = None,
+    threshold: str | float | None = None,
+    baselines: str | Sequence[str] | None = None,
     recipe: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Model:
@@ -104,25 +106,28 @@ def train(
     split
         ``random`` (stratified by class), ``stratified``, ``group:COLUMN`` or ``time:COLUMN``.
     minutes
-        The most time for training the network; None for as long as the recipe says. Reading,
-        baselines and the report come on top.
+        The most time for training the network; None or infinity for as long as the recipe says.
+        Reading, baselines and the report come on top.
     epochs
         Passes over the training rows; by default the recipe's, lowered to fit the time.
     columns
         Column name -> ``KIND[,OPTION=VALUE...]``, such as ``{"zip": "category"}``.
     drop
-        Columns not to use.
+        Columns not to use: one name or several.
     seed
-        The same seed, rows and processor give the same model, bit for bit.
+        The same seed, rows and processor give the same model, bit for bit, unless ``minutes``
+        binds: the epochs that fit then depend on the speed that was measured. To repeat such a
+        run, give its ``epochs`` and ``minutes=None``.
     resume
         Go on from where a run into the same ``out`` was interrupted.
     balance
         For rare classes: ``none``, ``weights``, ``oversample``, ``undersample`` or ``focal``.
     threshold
-        What the decision between two classes is to serve: ``f1``, ``accuracy``,
-        ``balanced_accuracy``, two costs (``"1:5"``), or a probability.
+        What the decision between two classes is to serve: ``f1`` (the default), ``accuracy``,
+        ``balanced_accuracy``, two costs (``"1:5"``), or a probability. Not for other targets.
     baselines
-        Names of rivals to train and judge on the same rows; all that are installed by default.
+        Names of rivals, one or several, to train and judge on the same rows; all that are
+        installed by default.
     recipe
         Dials by name; see `thalweg.models.recipe.Recipe`.
     progress
@@ -141,26 +146,88 @@ def train(
     from thalweg.lab.study import Question, study
     from thalweg.training.train import Run
 
+    seconds = seconds_of(minutes)
+    minutes = None if seconds is None else minutes
+    drop, baselines = _names(drop), None if baselines is None else _names(baselines)
     given = {k: v for k, v in locals().items() if k in _SETTINGS}
-    if minutes is not None and minutes <= 0:
-        raise OptionError(f"minutes is {minutes}", "a number above 0", "Leave it out for 5.")
     if resume and out is None:
         raise OptionError("resume without out", "the folder of the run", "Say where it was to go.")
     dials = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
-    question = Question(
-        source, target, test, split, dict(columns or {}), tuple(drop), dials, baselines
-    )
-    folder = None if out is None else Path(out)
+    question = Question(source, target, test, split, dict(columns or {}), drop, dials, baselines)
+    folder = None if out is None else _folder(out)
     run = Run(
         seed,
-        None if minutes is None else 60 * minutes,
+        seconds,
         balance,
         threshold,
         None if folder is None else folder.with_name(f".{folder.name}.run"),
         resume,
         {name: _plain(value) for name, value in given.items()},
     )
-    return study(question, run, folder, progress or Silent())
+    progress = progress or Silent()
+    _announce(folder, run, progress)
+    try:
+        return study(question, run, folder, progress)
+    except KeyboardInterrupt:
+        if _checkpoint(run):
+            progress.note("the run is kept: go on with --resume")
+        raise
+
+
+def seconds_of(minutes: float | None) -> float | None:
+    """Read how long training may take; None for no limit.
+
+    Raises
+    ------
+    OptionError
+        Where it is not a number above 0.
+
+    Examples
+    --------
+    >>> seconds_of(0.5), seconds_of(math.inf)
+    (30.0, None)
+    """
+    if minutes is None:
+        return None
+    if not minutes > 0:  # which nan is not either
+        raise OptionError(f"minutes is {minutes}", "a number above 0", "Leave it out for 5.")
+    return None if math.isinf(60 * minutes) else 60 * minutes
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Take a lone text as one name, not as a sequence of letters."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _folder(out: str | Path) -> Path:
+    """Give a model's folder a name of its own, beside which the run's checkpoints can lie."""
+    folder = Path(out)
+    if folder.name in ("", ".."):
+        folder = folder.resolve()
+    if not folder.name:
+        raise OptionError(f"out is {str(out)!r}", "a folder with a name", "Add the model's name.")
+    return folder
+
+
+def _checkpoint(run: Run) -> bool:
+    """Tell whether an interrupted run left something to go on from."""
+    from thalweg.training.train import CHECKPOINT, PLAN
+
+    folder = run.folder
+    return folder is not None and (folder / PLAN).exists() and (folder / CHECKPOINT).exists()
+
+
+def _announce(folder: Path | None, run: Run, progress: Progress) -> None:
+    """Say what becomes of the model and the checkpoint that are there."""
+    from thalweg.models.artifact import DESCRIPTION
+
+    if folder is not None and (folder / DESCRIPTION).exists():
+        progress.note(f"replaces the model in {folder}")
+    kept = _checkpoint(run)
+    if kept and not run.resume:
+        progress.note("an interrupted run is there: it starts again, as --resume was not given")
+    if run.resume and not kept:
+        progress.note("there is no checkpoint to resume: the run starts from the beginning")
 
 
 _SETTINGS = frozenset(

@@ -8,7 +8,7 @@ folder) is what scikit-learn has its own tools for, and is left out.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final, Self, final
 
@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from thalweg.api import seconds_of
 from thalweg.core.errors import ThalwegError
 from thalweg.core.progress import Silent
 from thalweg.data.arrays import Arrays
@@ -45,7 +46,7 @@ its neighbours to the last bit, and the order in which a matrix product adds dep
 so the shape is always the same."""
 
 
-class DeepEstimator(BaseEstimator):
+class DeepEstimator(BaseEstimator, ABC):
     """What the two faces share.
 
     Parameters
@@ -96,13 +97,11 @@ class DeepEstimator(BaseEstimator):
         """Train on a table whose last column is the target, of a kind."""
         seed = int(check_random_state(self.random_state).randint(2**31))
         dials = {**(self.recipe or {}), **({"epochs": self.epochs} if self.epochs else {})}
-        seconds = None if self.minutes is None else 60 * self.minutes
         wishes = Wishes(TARGET, {**self._said(table), TARGET: kind})
         split = Split("random", None, 0.0, self.validation_fraction, seed)
-        source = open_source(table)
         try:
-            # No rows are held out to judge on: the source stands in for them, and is not looked at.
-            prepared = prepare(source, wishes, split, source, Silent())
+            seconds = seconds_of(self.minutes)
+            prepared = prepare(open_source(table), wishes, split, None, Silent())
             recipe = Recipe.for_table(prepared).turned(dials)
             self.model_ = train(prepared, recipe, Run(seed, seconds, balance), Silent())
         except ThalwegError as mistake:

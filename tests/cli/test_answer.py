@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from thalweg.cli.answer import answer_json, pointers, screen, standing
+from thalweg.cli.answer import answer_json, pointers, screen, standing, tell_standing
 from thalweg.models.record import Baseline, Evaluation, Figure
 
 
@@ -48,6 +48,15 @@ def test_the_best_of_each_row_is_marked(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_model_alone_is_not_called_the_best(capsys: pytest.CaptureFixture[str]) -> None:
     alone = Evaluation(task="regression", rows=4128, metric="rmse", metrics=OWN)
     assert all("★" not in line for line in drawn(capsys, alone))
+
+
+def test_how_rows_are_called_stands_below(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_standing(screen(), JUDGED)
+    assert "class" not in capsys.readouterr().out
+    two = {"task": "binary", "classes": ["no", "[b]yes[/b]"], "threshold": 0.25}
+    tell_standing(screen(), JUDGED.model_copy(update=two), {"threshold": "f1"})
+    told = " ".join(capsys.readouterr().out.split())
+    assert "calls a row [b]yes[/b] from a probability of 0.25, chosen for F1" in told
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,6 +53,7 @@ def test_version(capsys: Captured) -> None:
         (["train", "x.csv"], "Add --target COLUMN"),
         (["train", "x.csv", "--target", "y", "--set", "width"], "--set learning_rate=3e-4"),
         (["train", "x.csv", "--target", "y", "--column", "=number"], "--column zip=category"),
+        (["profile", "x.csv", "--column", "a=number", "--column", "a=category"], "'a' twice"),
         (["predict", "model"], "SOURCE"),
     ],
 )

@@ -20,9 +20,9 @@ EPOCHS = 40
 EAGER = """
 import sys
 from thalweg.cli.main import main
-from thalweg.training.callbacks.checkpoints import Checkpoints
+from thalweg.training.train import Run
 
-Checkpoints.__init__.__defaults__ = (0.0,)
+Run.__init__.__defaults__ = (*Run.__init__.__defaults__[:-1], 0.0)
 sys.exit(main(sys.argv[1:]))
 """
 

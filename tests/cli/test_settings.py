@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(write_settings(settings.model_dump()), encoding="utf-8")
     assert read_settings(str(path)) == settings
+
+
+def test_no_limit_is_written_and_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(write_settings({"minutes": math.inf}))
+    assert path.read_text() == "minutes = inf"
+    assert read_settings(str(path)).minutes == math.inf
 
 
 def test_what_is_typed_wins_and_tables_are_joined() -> None:

@@ -130,7 +130,7 @@ def test_predict_writes_every_row(
     read = {"csv": pl.read_csv, "parquet": pl.read_parquet, "ndjson": pl.read_ndjson}[ending]
     written = read(sink)
     assert written.height == 200
-    assert {"prediction", "low", "high"} <= set(written.columns)
+    assert {"prediction", "prediction_low", "prediction_high"} <= set(written.columns)
     errors = written["prediction"] - rows(200)["price"]
     assert float(errors.abs().mean()) < 30
 
@@ -147,6 +147,42 @@ def test_show_prints_the_card(home: Path, capsys: Captured) -> None:
     capsys.readouterr()
     assert main(["show", str(home / "price")]) == 0
     assert capsys.readouterr().out == (home / "price" / "card.md").read_text()
+
+
+def test_a_model_that_python_saved_has_a_card_too(
+    home: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    thalweg.load(home / "price").save(tmp_path / "bare")
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "bare")]) == 0
+    card = (home / "price" / "card.md").read_text().replace(str(home / "price"), "MODEL")
+    assert capsys.readouterr().out.replace(str(tmp_path / "bare"), "MODEL") == card
+
+
+def test_a_run_without_a_limit_is_repeated_without_one(
+    home: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    out = tmp_path / "model"
+    words = ["train", str(home / "table.csv"), "--target", "price", "--out", str(out), "-q", *QUICK]
+    assert main([*words, "--minutes", "inf"]) == 0
+    capsys.readouterr()
+    assert main(["show", str(out), "--settings"]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["minutes"] == float("inf")
+
+
+def test_profile_quotes_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows(30).write_csv("my table.csv")
+    assert main(["profile", "my table.csv", "-q", "--column", "size=category"]) == 0
+    assert "thalweg train 'my table.csv' --target COLUMN" in capsys.readouterr().out
+
+
+def test_a_column_with_an_equals_sign_can_be_said(tmp_path: Path, capsys: Captured) -> None:
+    rows(30).rename({"size": "a=b"}).write_csv(tmp_path / "table.csv")
+    told = answer(capsys, ["profile", str(tmp_path / "table.csv"), "--column", "a=b=category"])
+    assert {one["name"]: one["kind"] for one in told["columns"]}["a=b"] == "category"
 
 
 def test_settings_that_were_shown_repeat_the_run(

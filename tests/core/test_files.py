@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 
 from thalweg.core import files
 from thalweg.core.errors import SourceError
-from thalweg.core.files import atomic_file, atomic_folder, sha256
+from thalweg.core.files import atomic_file, atomic_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -168,9 +167,3 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 1
     assert (tmp_path / "a").read_text() == "old"
     assert names(tmp_path) == ["a"]
-
-
-def test_sha256(tmp_path: Path) -> None:
-    content = os.urandom(3_000_000)
-    (tmp_path / "a").write_bytes(content)
-    assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()

@@ -65,7 +65,7 @@ def test_a_target_is_false_then_true() -> None:
     columns = BOOLEAN.decode(shares, state)
     assert columns["prediction"].to_pylist() == [False, True]
     assert list(columns) == ["prediction", "probability_false", "probability_true"]
-    eager = BOOLEAN.decode(shares, state.model_copy(update={"threshold": 0.25}))
+    eager = BOOLEAN.decode(shares, state, 0.25)
     assert eager["prediction"].to_pylist() == [True, True]
 
 

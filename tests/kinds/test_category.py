@@ -155,9 +155,9 @@ def test_a_prediction_is_in_the_user_s_own_terms(cells: pa.Array, values: pa.Arr
 
 
 def test_the_threshold_is_for_the_second_class() -> None:
-    state = fitted(pa.array(["no", "yes"]), "target").model_copy(update={"threshold": 0.2})
+    state = fitted(pa.array(["no", "yes"]), "target")
     shares = np.array([[0.75, 0.25], [0.85, 0.15]], np.float32)
-    assert CATEGORY.decode(shares, state)["prediction"].to_pylist() == ["yes", "no"]
+    assert CATEGORY.decode(shares, state, 0.2)["prediction"].to_pylist() == ["yes", "no"]
 
 
 # ---- guesses

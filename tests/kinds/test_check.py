@@ -181,8 +181,8 @@ class StartsBadly(Number):
 
 
 class AnswersOnce(Number):
-    def decode(self, outputs, state):
-        return {"prediction": super().decode(outputs, state)["prediction"].slice(0, 1)}
+    def decode(self, outputs, state, threshold=None):
+        return {"prediction": super().decode(outputs, state, threshold)["prediction"].slice(0, 1)}
 
 
 @pytest.mark.parametrize(

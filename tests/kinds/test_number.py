@@ -110,7 +110,7 @@ def test_wild_values_can_be_flagged_dropped_or_left() -> None:
     assert dropped.dropped.tolist() == [True, False, True]
     left = encoded(cells, fitted(SPOILT, outliers="none"))
     assert left.fields["values"][0, 0] == 1e6
-    assert list(left.fields) == ["values", "missing"]
+    assert list(left.fields) == ["values", "missing", "spike"]
     assert left.fields["missing"][:, 0].tolist() == [0, 0, 1]
 
 

@@ -18,7 +18,6 @@ from thalweg.lab.metrics import (
     confusion,
     equal_bins,
     losses,
-    quantile_coverage,
     reliability,
     score,
     scorer,
@@ -160,12 +159,6 @@ def test_confusion_is_scikit_learns() -> None:
     truth, shares = classes(1, 100, 3)
     chosen = shares.argmax(1)
     assert confusion(truth, chosen, 3) == known.confusion_matrix(truth, chosen).tolist()
-
-
-def test_quantile_coverage_of_true_quantiles() -> None:
-    truth = np.arange(1.0, 11.0)
-    wanted = np.tile([1.0, 5.0, 9.5], (10, 1))
-    assert quantile_coverage(truth, wanted).tolist() == [0.1, 0.5, 0.9]
 
 
 def test_names_and_directions() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from thalweg.core.errors import SourceError
 from thalweg.sources import Reject, open_source
+from thalweg.sources.check import check_source
 from thalweg.sources.csv import BLOCK
 
 Make = Callable[..., Path]
@@ -109,12 +110,75 @@ def test_an_empty_file_is_refused(make: Make, text: str) -> None:
     assert "is empty" in refused(make(text))
 
 
-def test_other_encodings_are_refused_with_a_mend(make: Make) -> None:
-    assert "iconv" in refused(make("a,b\n1,é\n".encode("latin1")))
-    assert "iconv" in refused(make("é,b\n1,2\n".encode("latin1")))
-    late = "a,b\n" + "1,22222222\n" * (BLOCK // 8) + "1,é\n"
-    assert "iconv" in refused(make(late.encode("latin1")))
-    assert "utf-16" in refused(make("a,b\n1,2\n".encode("utf-16"))).lower()
+def test_a_header_of_another_encoding_is_refused_with_a_mend(make: Make) -> None:
+    assert "iconv -f latin1" in refused(make("é,b\n1,2\n".encode("latin1")))
+    assert "iconv -f utf-16" in refused(make("a,b\n1,2\n".encode("utf-16")))
+
+
+@pytest.mark.parametrize("before", [0, BLOCK // 5])
+def test_rows_that_are_not_utf8_are_set_aside_for_any_projection(make: Make, before: int) -> None:
+    tail = b'9\n2,caf\xe9\n"3\n","\xff"\n4,\xed\xa0\x80\n5,6\n1,2,\xe9\n7,caf\xc3\xa9\n8,\xc3'
+    path = make(b"a,b\n" + b"10,20\n" * before + tail)
+    source = open_source(path)
+    said = [(reject.line - before, reject.content) for reject in rejects(path)]
+    assert said == [
+        (2, "9"),
+        (3, r"2,caf\xe9"),
+        (4, "3\n,\\xff"),
+        (5, r"4,\xed\xa0\x80"),
+        (7, r"1,2,\xe9"),
+        (9, r"8,\xc3"),
+    ]
+    assert "UTF-8" in rejects(path)[1].reason
+    for columns in (["a"], ["b"], ["b", "a"]):
+        batches = list(source.batches(columns))
+        assert [one for batch in batches for one in batch.rejects] == rejects(path)
+        table = pa.Table.from_batches([batch.rows for batch in batches])
+        assert table.slice(before).to_pylist() == [
+            {name: row[name] for name in columns} for row in read(path)[before:]
+        ]
+    assert read(path)[before:] == [{"a": "5", "b": "6"}, {"a": "7", "b": "café"}]
+
+
+def test_going_on_amid_rows_that_are_not_utf8(make: Make) -> None:
+    check_source(open_source(make(b"a,b\n1,2\n3\n\xe9,4\n5,\xe9\n6,7\n\n8,\xc3\xa9\n\xff,\xfe")))
+
+
+def test_characters_that_blocks_cut_in_two(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"a": "é" * n, "b": "漢🌊" * (40 - n)} for n in range(1, 40)]
+    text = "a,b\n" + "".join(f"{row['a']},{row['b']}\n" for row in rows)
+    for size in (300, 301, 302, 303):
+        monkeypatch.setattr("thalweg.sources.csv.BLOCK", size)
+        assert read(make(text)) == rows
+
+
+def test_many_bad_rows_come_in_many_batches(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.sources.csv.BLOCK", 1 << 12)
+    path = make("a,b\n1,2\n" + "1\n" * 40_000 + "3,4\n")
+    most = total = 0
+    for batch in open_source(path).batches():
+        most = max(most, len(batch.rejects))
+        total += len(batch.rejects)
+    assert total == 40_000
+    assert most <= 1 << 12
+
+
+BINARY = {
+    "Parquet": b"PAR1\x15\x04",
+    "a zip archive": b"PK\x03\x04\x14\x00",
+    "gzip": gzip.compress(b"a,b\n1,2\n"),
+    "zstandard": b"\x28\xb5\x2f\xfd\x04",
+    "Arrow IPC": b"ARROW1\0\0",
+    "binary": b"\x01\x02\x03\x04",
+}
+
+
+@pytest.mark.parametrize("found", BINARY)
+@pytest.mark.parametrize("name", ["rows.csv", "rows.ndjson", "rows.csv.gz"])
+def test_binary_files_with_the_name_of_a_text(make: Make, found: str, name: str) -> None:
+    content = gzip.compress(BINARY[found]) if name.endswith("gz") else BINARY[found]
+    if found != "binary" or "csv" in name:
+        assert found in refused(make(content, name))
 
 
 def test_nul_bytes(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from thalweg.core.errors import SourceError
 from thalweg.sources import WRITERS, Position, open_sink, open_source
+from thalweg.sources.check import check_sink
 
 ROWS = pa.record_batch({"a": [1, 2, 3], "b": ["x", "y", "z"]})
 
@@ -63,6 +65,35 @@ def test_damaged_files(tmp_path: Path, suffix: str) -> None:
     for wrong in (b"", b"a,b\n1,2\n" * 100, content[: len(content) // 2]):
         path.write_bytes(wrong)
         assert path.name in refused(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".arrows"])
+def test_other_formats_are_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text("a,b\n1,2\n" * 100)
+    assert "looks like text" in refused(path)
+    path.write_bytes(gzip.compress(b"a,b\n"))
+    assert "looks like gzip" in refused(path)
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst", ".bz2"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".ndjson"])
+def test_packed_texts_are_written(tmp_path: Path, suffix: str, packing: str) -> None:
+    plain, packed = write(tmp_path / f"a{suffix}"), write(tmp_path / f"b{suffix}{packing}")
+    assert packed.read_bytes() != plain.read_bytes()
+    assert read(packed) == read(plain) != []
+    path = tmp_path / f"{packing}{suffix}" / f"c{suffix}{packing}"
+    path.parent.mkdir()
+    text = ROWS.set_column(0, "a", ROWS.column("a").cast(pa.string()))
+    check_sink(lambda: open_sink(path), lambda: open_source(path), path, text)
+
+
+def test_only_texts_are_packed(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet.gz"
+    with pytest.raises(SourceError, match=r"\.parquet alone"):
+        open_sink(path)
+    path.touch()
+    assert ".parquet alone" in refused(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
@@ -156,13 +187,14 @@ def test_fingerprints_change_with_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", sorted(WRITERS))
 def test_sinks_without_rows(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    with pytest.raises(SourceError, match="no rows came"), open_sink(path):
-        pass
+    with pytest.raises(SourceError, match=r"no rows came.*Is the source empty"):
+        open_sink(path).commit()
     assert not list(tmp_path.iterdir())
     with open_sink(path) as sink:
         sink.write(ROWS.slice(0, 0))
     if suffix in (".ndjson", ".jsonl"):
-        assert path.read_bytes() == b""  # It has no place for the names of columns.
+        assert path.read_bytes() == b""
+        assert "no place for the names of columns" in refused(path)
     else:
         assert open_source(path).schema().names == ["a", "b"]
         assert read(path) == []
@@ -200,7 +232,7 @@ except SourceError as error:
 """
 
 
-@pytest.mark.parametrize("suffix", sorted(WRITERS))
+@pytest.mark.parametrize("suffix", [*sorted(WRITERS), ".csv.gz", ".ndjson.zst"])
 def test_a_full_disk(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_text("old")

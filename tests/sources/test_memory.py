@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import polars as pl
@@ -56,6 +57,25 @@ def test_pandas_loses_its_index() -> None:
 
 def test_views_become_plain_texts() -> None:
     assert open_source(pl.DataFrame(COLUMNS)).schema().field("b").type == pa.large_string()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, "x", None], ["1", "x", None]),
+        ([True, 2.5], ["true", "2.5"]),
+        ([2.5, True], ["2.5", "true"]),
+        (["é", [1, "é"]], ["é", '[1, "é"]']),
+        ([{"k": 1}, 2], ['{"k": 1}', "2"]),
+        ([2**64, 1], ["18446744073709551616", "1"]),
+        ([dt.date(2020, 1, 2), "x"], ["2020-01-02", "x"]),
+        ([1, 2.5], [1.0, 2.5]),
+    ],
+)
+def test_values_of_several_kinds_in_rows_become_text(
+    values: list[Any], expected: list[Any]
+) -> None:
+    assert read([{"a": value} for value in values]) == {"a": expected}
 
 
 def test_the_fingerprint_knows_no_chunks() -> None:

@@ -83,6 +83,37 @@ def test_bad_lines_have_their_numbers(path: Path) -> None:
     assert batches[-1].position.row == 7
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_constants_that_json_has_not_are_set_aside(path: Path, constant: str) -> None:
+    path.write_text(f'{{"a": 1.5, "b": ": NaN"}}\n{{"a": {constant}}}\n{{"a": [{constant}]}}\n')
+    batches = list(open_source(path).batches())
+    assert [row for batch in batches for row in batch.rows.to_pylist()] == [
+        {"a": 1.5, "b": ": NaN"}
+    ]
+    rejects = [reject for batch in batches for reject in batch.rejects]
+    assert [reject.line for reject in rejects] == [2, 3]
+    assert constant in rejects[0].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (json.dumps([{"a": 1}, {"a": 2}]), "one JSON array.*jq -c '.\\[\\]' rows.json "),
+        (json.dumps([{"a": 1}, {"a": 2}], indent=2), "one JSON array"),
+        ('[\n{"a": 1},\n{"a": 2}\n]\n', "one JSON array"),
+        ('\n[{"a": 1},\n {"a": 2}]\n', "one JSON array"),
+        (json.dumps({"a": {"b": 1}}, indent=2), r"one JSON object.*jq -c \. rows.json "),
+        ("a;b\n1;2\n", "looks like CSV.*rows.csv"),
+        ("", "is empty"),
+    ],
+)
+def test_other_texts_named_json_are_told_apart(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    with pytest.raises(SourceError, match=said):
+        table(path)
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "nope\n", "[1,2]\n", "{}\n"])
 def test_no_objects(path: Path, text: str) -> None:
     path.write_text(text)

@@ -269,7 +269,7 @@ class CodeEmbedding(nn.Module):
         size = torch.tensor(sizes, dtype=torch.int64)
         starts = size.cumsum(0) - size
         self.register_buffer("offsets", starts, persistent=False)
-        table = _uniform(int(size.sum()), width, bound=START)
+        table = _uniform(sum(sizes), width, bound=START)
         for code in range(neutral):
             table[starts + code] = 0
         self.table = nn.Parameter(table)

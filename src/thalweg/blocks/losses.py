@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,8 @@ def huber_loss(outputs: Tensor, value: Tensor, delta: float = 1.0) -> Tensor:
     value
         [N, 1] or [members, N, 1].
     delta
-        Where the parabola becomes a line, in standard deviations of the target. Default 1.
+        Where the parabola becomes a line, in standard deviations of the target. Default 1;
+        infinity gives the squared error.
 
     Returns
     -------
@@ -24,6 +27,8 @@ def huber_loss(outputs: Tensor, value: Tensor, delta: float = 1.0) -> Tensor:
         float32 [members, N].
     """
     error: Tensor = (outputs.float() - value.float())[..., 0]
+    if math.isinf(delta):
+        return error.square()
     # Twice torch's, which is half the square: so that it is the squared error of small errors.
     return 2 * nn.functional.huber_loss(
         error, torch.zeros_like(error), reduction="none", delta=delta

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thalweg.cli.progress import duration
-from thalweg.lab.report.standing import Contender, contests
+from thalweg.lab.report.standing import Contender, contests, decision
 from thalweg.models.record import Evaluation, Rows
 
 BEST: Final = "★"
@@ -33,6 +33,17 @@ def screen() -> Console:
 def columns_table() -> Table:
     """Begin a table in the one style that all answers share."""
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+
+
+def tell_standing(
+    console: Console, evaluation: Evaluation, settings: Mapping[str, Any] | None = None
+) -> None:
+    """Print the metrics and, below them, how to read them; see `standing` and `decision`."""
+    console.print(standing(evaluation))
+    said = decision(evaluation, settings)
+    if said:
+        console.print()
+        console.print(Text(said, style="dim"))
 
 
 def standing(evaluation: Evaluation) -> Table:

@@ -20,7 +20,7 @@ def evaluate(
     import time
 
     from thalweg import api
-    from thalweg.cli.answer import answer_json, screen, standing
+    from thalweg.cli.answer import answer_json, screen, tell_standing
     from thalweg.cli.progress import duration, watching
 
     begun = time.monotonic()
@@ -37,6 +37,6 @@ def evaluate(
         answer_json(told)
         return
     console = screen()
-    console.print(standing(judged))
+    tell_standing(console, judged)
     console.print()
     console.print(f"{judged.rows:,} rows; {duration(seconds)}", style="dim")

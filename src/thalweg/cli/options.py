@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Final
 
@@ -60,7 +61,8 @@ Minutes = Annotated[
     typer.Option(
         "--minutes",
         metavar="NUMBER",
-        help="How long training may take: the plan is fitted to it.",
+        help="How long training may take, 5 by default: the plan is fitted to it. "
+        "inf for no limit.",
     ),
 ]
 Epochs = Annotated[
@@ -187,6 +189,36 @@ def pairs(given: Iterable[str], option: str, example: str) -> dict[str, str]:
         if not (name and equals and value):
             raise OptionError(f"{option} is {text!r}", "NAME=VALUE", f"Write {option} {example}.")
         found[name] = value
+    return found
+
+
+def kinds(given: Iterable[str]) -> dict[str, str]:
+    """Take ``--column NAME=KIND`` options apart: a name may hold equals signs itself.
+
+    Raises
+    ------
+    OptionError
+        As `pairs` does, and where one column is named twice.
+
+    Examples
+    --------
+    >>> kinds(["age=number,missing=mean", "a=b=category"])
+    {'age': 'number,missing=mean', 'a=b': 'category'}
+    """
+    from thalweg.data.infer import IGNORE
+    from thalweg.kinds import KINDS
+
+    kind = re.compile(rf"(.+?)=(\s*(?:{'|'.join([*KINDS, IGNORE])})\s*(?:,.*)?)", re.DOTALL)
+    found: dict[str, str] = {}
+    for text in given:
+        match = kind.fullmatch(text)
+        # What names no kind is told so by whoever reads it.
+        one = {match[1]: match[2]} if match else pairs([text], "--column", "zip=category")
+        for name in one.keys() & found.keys():
+            raise OptionError(
+                f"--column names {name!r} twice", "each column once", "Leave one of them out."
+            )
+        found |= one
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +41,7 @@ def profile(
     from thalweg.cli.answer import answer_json, pointers, screen
     from thalweg.cli.progress import watching
 
-    said = options.pairs(column or (), "--column", "zip=category")
+    said = options.kinds(column or ())
     with watching(quiet=quiet) as progress:
         found = api.profile(source, target=target, columns=said, html=html, progress=progress)
     if as_json:
@@ -55,7 +56,8 @@ def profile(
     console.print(f"{found.summary.rows:,} rows, {count:,} columns", style="dim")
     goal = target or "COLUMN"
     pages = {"page": html} if html else {}
-    pointers(console, {**pages, "next": f"thalweg train {source} --target {goal}"})
+    command = shlex.join(["thalweg", "train", source, "--target", goal])
+    pointers(console, {**pages, "next": command})
 
 
 def columns_of(found: Profile) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,7 +105,7 @@ def write_settings(settings: Mapping[str, Any]) -> str:
 def _lines(values: Mapping[str, Any]) -> list[str]:
     # A scalar or a list of scalars in JSON is the same in TOML. What is None is left out.
     return [
-        f"{_key(name)} = {json.dumps(value, ensure_ascii=False)}"
+        f"{_key(name)} = {'inf' if value == math.inf else json.dumps(value, ensure_ascii=False)}"
         for name, value in values.items()
         if value is not None
     ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from typing import TYPE_CHECKING, Any
 
 from thalweg.cli import options
+
+if TYPE_CHECKING:
+    from thalweg.models.model import Model
 
 
 def show(
@@ -21,15 +25,15 @@ def show(
     from thalweg.cli.answer import answer_json, screen
     from thalweg.cli.settings import write_settings
 
-    answer = api.show(model)
+    loaded = api.load(model)
     if as_toml:
         import typer
 
-        typer.echo(write_settings(answer["settings"]))
+        typer.echo(write_settings(_replayed(loaded.training.settings)))
     elif as_json:
-        answer_json(answer)
+        answer_json(api.show(loaded))
     else:
-        card = (Path(model) / "card.md").read_text(encoding="utf-8")
+        card = _card(loaded)
         console = screen()
         if console.is_terminal:
             from rich.markdown import Markdown
@@ -37,3 +41,25 @@ def show(
             console.print(Markdown(card))
         else:
             console.print(card, markup=False, soft_wrap=True, end="")
+
+
+def _replayed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Say what would otherwise be left out and read back as the default: no limit of time."""
+    unlimited = "minutes" in settings and settings["minutes"] is None
+    return settings | {"minutes": math.inf} if unlimited else settings
+
+
+def _card(model: Model) -> str:
+    """Read the model's card, or write it: one that was saved from Python has none."""
+    from thalweg.lab.report import render_card
+
+    if model.path is not None and (model.path / "card.md").is_file():
+        return (model.path / "card.md").read_text(encoding="utf-8")
+    return render_card(
+        name=str(model.path),
+        schema=model.schema,
+        fingerprint=model.fingerprint,
+        rows=model.rows,
+        training=model.training,
+        evaluation=model.evaluation,
+    )

@@ -54,7 +54,7 @@ def train(
         split=split,
         minutes=minutes,
         epochs=epochs,
-        columns=options.pairs(column or (), "--column", "zip=category") or None,
+        columns=options.kinds(column or ()) or None,
         drop=drop or None,
         seed=seed,
         resume=resume,
@@ -96,11 +96,11 @@ def default_folder(source: str, target: str) -> str:
 
 def _tell(model: Model, source: str) -> None:
     """Print the figures, where things lie and what to type next."""
-    from thalweg.cli.answer import pointers, screen, standing, summed_up
+    from thalweg.cli.answer import pointers, screen, summed_up, tell_standing
 
     console = screen()
     if model.evaluation is not None:
-        console.print(standing(model.evaluation))
+        tell_standing(console, model.evaluation, model.training.settings)
         console.print()
     console.print(summed_up(model.rows, model.seconds), style="dim", soft_wrap=True)
     console.print()

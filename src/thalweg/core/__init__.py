@@ -1,1 +1,1 @@
-"""What every other room stands on: errors, seeds, progress, hashes of files, atomic writing."""
+"""What every other room stands on: errors, seeds, progress, atomic writing."""

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, and hashes of files.
+"""Files and folders that are there whole or not at all.
 
 What is written gets another name first, in the same folder; it is flushed to the disk and then
 takes its own name in one step. A reader, or a run that is killed at any moment, sees the old
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import os
 import secrets
 import shutil
@@ -20,7 +19,7 @@ from typing import Final, final
 
 from thalweg.core.errors import SourceError
 
-__all__ = ["Draft", "atomic_file", "atomic_folder", "clear_of_disk", "sha256"]
+__all__ = ["Draft", "atomic_file", "atomic_folder", "clear_of_disk"]
 
 # EFBIG: the process or the file system allows no larger file, which is the same to a user.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -190,24 +189,6 @@ def clear_of_disk(target: str | os.PathLike[str]) -> Iterator[None]:
         if error.errno in _REFUSED:
             raise _refusal(target, os.strerror(error.errno)) from error
         raise
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """Hash a file's bytes in constant memory.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> _ = Path("empty").write_bytes(b"")
-    >>> sha256("empty")[:16]
-    'e3b0c44298fc1c14'
-    """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from thalweg.core.errors import ColumnError, OptionError, TargetError, near
@@ -17,8 +19,9 @@ from thalweg.kinds.cells import common
 from thalweg.stats import ColumnSummary, TableSummary
 
 IGNORE: Final = "ignore"
+# "customer_id" and "customerId", but not "paid" or "humid".
 _IDENTIFIER: Final = re.compile(
-    r"(^|[_\s.-])(id|uuid|guid|key|nr|no|nbr|number)$|(?<=[a-z])(ID|Id)$", re.I
+    r"(?i:(^|[_\s.-])(id|uuid|guid|key|nr|no|nbr|number)$)|(?<=[a-z])(ID|Id)$"
 )
 _MOST_CLASSES_OF_NUMBERS: Final = 10
 
@@ -54,11 +57,11 @@ class Given:
         'number'
         """
         kind, *pairs = [part.strip() for part in text.split(",")]
-        if kind == IGNORE:
+        if kind == IGNORE and not pairs:
             return cls(IGNORE)
         if kind not in KINDS:
             raise OptionError(
-                f"column {name!r} is said to be {kind!r}",
+                f"column {name!r} is said to be {text!r}",
                 "a kind of column or 'ignore'",
                 near(kind, [*KINDS, IGNORE]),
             )
@@ -123,6 +126,8 @@ def fit_schema(
     names = list(summary.columns)
     require([*given, *drop, *([target] if target else [])], names)
     said = {name: Given.parse(name, text) for name, text in given.items()}
+    if target is not None:
+        check_target(target, said, drop)
     reasons |= dict.fromkeys(drop, "dropped as asked")
     reasons |= {name: "ignored as asked" for name, one in said.items() if one.kind == IGNORE}
     fitted: list[Column] = []
@@ -181,16 +186,51 @@ def unusable(name: str, column: ColumnSummary) -> str:
         words, characters = column.words.mean, column.lengths.mean
         if distinct > 0.5 * present and (words > 4 or characters > 40):
             return f"free text: {words:.0f} words on average, {distinct:,.0f} different"
+        if distinct > 0.5 * present and characters > 10 and _without_blanks(column):
+            return f"free text: {characters:.0f} characters on average, {distinct:,.0f} different"
         if alone:
             return f"an identifier: {distinct:,.0f} different values in {present:,} rows"
     whole = column.numbers.whole == column.numbers.count >= 0.97 * present
     if alone and whole:
         span = column.numbers.maximum - column.numbers.minimum + 1
-        if span <= 1.05 * present:
+        # Of a table's row numbers the training part has some, of as wide a span as all of them.
+        if span <= 1.6 * present:
             return "a row number: whole numbers that count the rows"
         if _IDENTIFIER.search(name):
             return f"an identifier by its name: {distinct:,.0f} different whole numbers"
     return ""
+
+
+def _without_blanks(column: ColumnSummary) -> bool:
+    """Say whether most values are of a script that puts no blanks between words."""
+    texts = pa.array(column.sample(), pa.string())
+    found = pc.match_substring_regex(texts, r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]")
+    return bool((pc.sum(found).as_py() or 0) > 0.5 * len(texts))
+
+
+def check_target(target: str, said: Mapping[str, Given], drop: Collection[str]) -> None:
+    """Refuse a target that is to be left out, or that gaps are to be filled along or in.
+
+    Raises
+    ------
+    OptionError
+        Saying what cannot be.
+    """
+    for name, one in said.items():
+        along = getattr(one.options, "along", None)
+        if along is not None and target in (name, along):
+            raise OptionError(
+                f"gaps of {name!r} are to be filled along {along!r}, and the target is {target!r}",
+                "two columns that are known before the target is",
+                "Fill it otherwise, such as missing=median.",
+            )
+    kind = said[target].kind if target in said else ""
+    if target in drop or kind == IGNORE:
+        raise OptionError(
+            f"the target {target!r} is to be left out",
+            "a target that is used",
+            "Choose another --target, or leave out --drop and =ignore for this one.",
+        )
 
 
 def fit_column(name: str, column: ColumnSummary, said: Given | None, role: Role) -> Column:
@@ -209,7 +249,7 @@ def fit_column(name: str, column: ColumnSummary, said: Given | None, role: Role)
         options = kind.options_type()
     try:
         state = kind.fit(column, options, role)
-    except (ColumnError, TargetError) as error:
+    except (ColumnError, OptionError, TargetError) as error:
         raise type(error)(f"{role} {name!r}: {error.given}", error.expected, error.mend) from None
     if role == "target" and kind.task(state) is None:
         raise TargetError(

@@ -13,11 +13,18 @@ from typing import Any, Final, Self, final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from thalweg.core.errors import ColumnError
 from thalweg.stats import ColumnSummary, TableSummary
-from thalweg.stats.parsing import read_numbers, read_times
+from thalweg.stats.parsing import (
+    canonical_text,
+    is_missing_text,
+    number_text,
+    read_numbers,
+    read_times,
+)
 from thalweg.stats.sums import ExactSum
 
 STRETCHES: Final = 256
@@ -54,13 +61,18 @@ class Curve:
         >>> curve.fill(pa.array([1.0, None]), pa.array([3, 5])).to_pylist()
         [1.0, 15.0]
         """
-        numbers, known = read_numbers(column)
+        missing = _missing(column)
         places, placed = _places(along)
-        gaps = ~known & placed
+        gaps = missing & placed
         if not gaps.any() or not self.places:
             return column
-        numbers[gaps] = np.interp(places[gaps], self.places, self.values)
-        return pa.array(numbers, mask=~(known | gaps))
+        fills = np.zeros(len(column))
+        fills[gaps] = np.interp(places[gaps], self.places, self.values)
+        # What is there stays as it is, readable or not: a cell must not depend on those around it.
+        types = pa.types
+        if types.is_floating(column.type) or types.is_integer(column.type):
+            return pc.if_else(pa.array(gaps), fills, column.cast(pa.float64(), safe=False))
+        return pc.if_else(pa.array(gaps), number_text(fills), canonical_text(column))
 
     def to_json(self) -> dict[str, Any]:
         """Give plain data."""
@@ -135,6 +147,12 @@ def _edges(name: str, summary: ColumnSummary) -> NDArray[np.float64]:
             f"column {name!r} gives no order", "numbers, dates or times to go along", "Use another."
         )
     return np.unique(ordered.quantile(np.linspace(0, 1, STRETCHES + 1)[1:-1]))
+
+
+def _missing(array: pa.Array) -> NDArray[np.bool_]:
+    """Say which cells [N] hold nothing: null, NaN or a word for missing."""
+    nothing: NDArray[np.bool_] = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    return nothing | is_missing_text(array)
 
 
 def _places(array: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -24,8 +24,8 @@ class Loader:
     arrays
         The training rows, encoded.
     batch_size
-        Rows in a batch. The last, smaller batch of an epoch is left out (its rows come first in
-        another epoch's order), unless there is no other.
+        Rows in a batch. The last, smaller batch of an epoch is left out (other rows in another
+        epoch), unless there is no other.
     seed
         The run's seed.
     classes

@@ -7,18 +7,19 @@ is a pure function of them), one that encodes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thalweg.core.errors import ColumnError, SourceError, TargetError
+from thalweg.core.errors import ColumnError, OptionError, SourceError, TargetError
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
-from thalweg.data.infer import Given, fit_column, fit_schema, interpolated
+from thalweg.data.infer import Given, check_target, fit_column, fit_schema, interpolated
 from thalweg.data.interpolate import fit_curves
 from thalweg.data.schema import Column, Schema, require
 from thalweg.data.split import TEST, TRAIN, VALIDATION, Split
@@ -70,7 +71,10 @@ class Prepared:
     rejects
         Rows that the source could not read.
     fingerprint
-        Changes when the source changes.
+        Changes when the source does: files by their names, sizes and times of change, tables in
+        memory by their content.
+    left_out
+        Part -> reason -> how many of its rows are counted in ``dropped``; see `Schema.left_out`.
     """
 
     schema: Schema
@@ -81,6 +85,7 @@ class Prepared:
     dropped: int
     rejects: tuple[Reject, ...]
     fingerprint: str
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @final
@@ -117,7 +122,8 @@ def prepare(
     split
         How rows are parted.
     test
-        A source of test rows; the split then takes none from ``source``.
+        A source of test rows; the split then takes none from ``source``. Without one, a split with
+        a test share of 0 leaves the test part empty.
     progress
         Told of every pass.
 
@@ -130,27 +136,44 @@ def prepare(
     require([wishes.target, *wishes.columns, *wishes.drop], names)
     if split.column is not None:
         require([split.column], names)
-    parts, keys, rejects = _part(source, wishes, split, progress)
+    if split.column == wishes.target:
+        raise OptionError(
+            f"the split goes by the target {wishes.target!r}",
+            "a column that is known before the target is",
+            "Split by another column.",
+        )
+    fingerprint = source.fingerprint()
+    said = {name: Given.parse(name, text) for name, text in wishes.columns.items()}
+    check_target(wishes.target, said, wishes.drop)
+    parts, keys, rejects = _part(source, wishes.target, said, split, progress)
     summary = _summarise(source, parts, progress)
     schema = _fit(summary, wishes, split)
-    along = interpolated(wishes.columns)
+    used = {column.name for column in schema.columns}
+    along = {name: by for name, by in interpolated(wishes.columns).items() if name in used}
     if along:
         require(along.values(), names)
+        read = list(dict.fromkeys([*along, *along.values()]))
         training = (
             rows.filter(pa.array(where == TRAIN))
-            for rows, where in _walk(source, [*along, *along.values()], parts, "fill", progress)
+            for rows, where in _walk(source, read, parts, "fill", progress)
         )
         schema = replace(schema, curves=fit_curves(along, summary, training))
     wanted = [schema.target.name, *schema.names] if schema.target else schema.names
     encoded = _encode(source, schema, parts, keys, wanted, progress)
+    if source.fingerprint() != fingerprint:
+        raise _changed(source, len(parts))
     if test is not None:
         require(wanted, test.schema().names)
-        encoded[TEST], more = _encode_other(test, schema, wanted, progress)
+        encoded[TEST], more = _encode_other(test, schema, names, wanted, progress)
         rejects += more
-    dropped = sum(one.rejected for one in encoded.values())
-    held_out = split.held_out(len(parts)) > 0
-    for code, name in ((TRAIN, "training"), (VALIDATION, "validation"), (TEST, "test")):
-        if not len(encoded[code].part.arrays) and (code != VALIDATION or held_out):
+    names_of = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
+    may_be_empty = {
+        TRAIN: False,
+        VALIDATION: split.held_out(len(parts)) == 0,
+        TEST: test is None and split.test == 0,
+    }
+    for code, name in names_of.items():
+        if not (len(encoded[code].part.arrays) or may_be_empty[code]):
             raise TargetError(
                 f"no {name} row has a usable {wishes.target!r}",
                 "some rows in each part",
@@ -162,9 +185,10 @@ def prepare(
         encoded[TRAIN].part,
         encoded[VALIDATION].part,
         encoded[TEST].part,
-        dropped,
+        sum(one.left_out.total() for one in encoded.values()),
         tuple(rejects),
-        source.fingerprint() if test is None else f"{source.fingerprint()}+{test.fingerprint()}",
+        fingerprint if test is None else f"{fingerprint}+{test.fingerprint()}",
+        {name: dict(encoded[code].left_out) for code, name in names_of.items()},
     )
 
 
@@ -172,11 +196,11 @@ def prepare(
 @dataclass(frozen=True, slots=True)
 class _Encoded:
     part: Part
-    rejected: int
+    left_out: Counter[str]
 
 
 def _part(
-    source: Source, wishes: Wishes, split: Split, progress: Progress
+    source: Source, target: str, said: Mapping[str, Given], split: Split, progress: Progress
 ) -> tuple[NDArray[np.int8], NDArray[np.uint64], list[Reject]]:
     """Decide which part each row belongs to; give its hashes [N, 2] of content and group too."""
     hashes: list[NDArray[np.uint64]] = []
@@ -191,9 +215,9 @@ def _part(
         if not batch.rows.num_rows:
             continue
         hashes.append(hash_rows(batch.rows))
-        target = batch.rows.column(wishes.target)
-        targets.update(target)
-        target_values.append(target)
+        values = batch.rows.column(target)
+        targets.update(values)
+        target_values.append(values)
         if split.column is not None:
             key = batch.rows.column(split.column)
             groups.append(hash_values(key))
@@ -205,7 +229,7 @@ def _part(
         raise SourceError(
             f"{source.uri} has no rows", "a header and rows below it", "Is it the right file?"
         )
-    goal = fit_column(wishes.target, targets, _said(wishes), "target")
+    goal = fit_column(target, targets, said.get(target), "target")
     classes = None
     if KINDS[goal.kind].task(goal.state) != "regression":
         classes = np.concatenate([_classes(goal, values) for values in target_values])
@@ -215,12 +239,6 @@ def _part(
     rows = np.concatenate(hashes)
     order = np.concatenate(groups) if split.method == "group" else rows
     return split.part(order, classes, times), np.stack([rows, order], axis=1), rejects
-
-
-def _said(wishes: Wishes) -> Given | None:
-    """Read what the user said of the target."""
-    text = wishes.columns.get(wishes.target)
-    return None if text is None else Given.parse(wishes.target, text)
 
 
 def _classes(goal: Column, values: pa.Array) -> NDArray[np.int64]:
@@ -285,9 +303,13 @@ def _encode(
 
 
 def _encode_other(
-    source: Source, schema: Schema, wanted: Sequence[str], progress: Progress
+    source: Source,
+    schema: Schema,
+    names: Sequence[str],
+    wanted: Sequence[str],
+    progress: Progress,
 ) -> tuple[_Encoded, list[Reject]]:
-    """Encode a source of test rows."""
+    """Encode a source of test rows; ``names`` are the columns of the training rows."""
     pieces: list[_Encoded] = []
     rejects: list[Reject] = []
     progress.start("encode test rows", source.length(), "rows")
@@ -295,7 +317,9 @@ def _encode_other(
         rejects.extend(batch.rejects)
         rows = batch.rows
         if rows.num_rows:
-            keys = np.repeat(hash_rows(rows)[:, None], 2, axis=1)
+            # Copies are found by what the training rows have too.
+            shared = [name for name in rows.schema.names if name in names]
+            keys = np.repeat(hash_rows(rows.select(shared))[:, None], 2, axis=1)
             pieces.append(_piece(schema, rows.select(list(wanted)), keys, keep=True))
             progress.advance(rows.num_rows)
     progress.stop()
@@ -317,16 +341,21 @@ def _walk(
     for batch in source.batches(columns):
         count = batch.rows.num_rows
         if done + count > len(parts):
-            break
+            raise _changed(source, len(parts))
         if count:
             yield batch.rows, parts[done : done + count]
         done += count
         progress.advance(count)
     progress.stop()
     if done != len(parts):
-        raise SourceError(
-            f"{source.uri} changed while it was read", f"the same {len(parts):,} rows", "Try again."
-        )
+        raise _changed(source, len(parts))
+
+
+def _changed(source: Source, rows: int) -> SourceError:
+    """Say that a pass found other rows than the pass before."""
+    return SourceError(
+        f"{source.uri} changed while it was read", f"the same {rows:,} rows", "Try again."
+    )
 
 
 def _piece(
@@ -337,7 +366,8 @@ def _piece(
     stays = ~(encoded.dropped | target.dropped)
     arrays = Arrays(encoded.fields, dict(target.fields)).take(stays)
     raw = pa.Table.from_batches([rows.filter(pa.array(stays))]) if keep else None
-    return _Encoded(Part(arrays, raw, keys[stays, 0], keys[stays, 1]), int((~stays).sum()))
+    gone = schema.left_out(encoded, target)
+    return _Encoded(Part(arrays, raw, keys[stays, 0], keys[stays, 1]), gone)
 
 
 def _join(pieces: Sequence[_Encoded]) -> _Encoded:
@@ -349,4 +379,4 @@ def _join(pieces: Sequence[_Encoded]) -> _Encoded:
         np.concatenate([piece.part.hashes for piece in pieces]),
         np.concatenate([piece.part.groups for piece in pieces]),
     )
-    return _Encoded(part, sum(piece.rejected for piece in pieces))
+    return _Encoded(part, sum((piece.left_out for piece in pieces), Counter[str]()))

@@ -6,6 +6,7 @@ and encodes any rows: one, a batch, a file or a stream, with equal bits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -20,6 +21,10 @@ from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded, State, Task
 
 FORMAT: Final = 1
+
+NO_TARGET: Final = "no usable target"
+UNKNOWN: Final = "a class that was never trained on"
+CLEANED: Final = "set aside by a cleaning option"
 
 
 @final
@@ -204,6 +209,27 @@ class Schema:
         array = _whole(rows.column(self.target.name))
         return KINDS[self.target.kind].encode([array], [self.target.state])
 
+    def left_out(self, rows: Rows, target: Encoded) -> Counter[str]:
+        """Count the rows that can neither teach nor be judged, each once, by reason.
+
+        Parameters
+        ----------
+        rows, target
+            What `encode` and `encode_target` gave for the same rows.
+
+        Returns
+        -------
+        collections.Counter
+            Rows by `NO_TARGET`, `UNKNOWN` and `CLEANED`; reasons without rows are not there.
+        """
+        unknown = target.dropped & target.unreadable.any(axis=1) & (self.task != "regression")
+        masks = {
+            NO_TARGET: target.dropped & ~unknown,
+            UNKNOWN: unknown,
+            CLEANED: rows.dropped & ~target.dropped,
+        }
+        return +Counter({reason: int(mask.sum()) for reason, mask in masks.items()})
+
     def to_json(self) -> dict[str, Any]:
         """Give plain data, equal for equal schemas."""
         return {
@@ -239,14 +265,18 @@ class Schema:
 
 
 def require(wanted: Iterable[str], available: Sequence[str]) -> None:
-    """Check that columns are there.
+    """Check that columns are there, each once.
 
     Raises
     ------
     ColumnError
         Naming every missing column, with near names for the first.
     """
-    missing = [name for name in wanted if name not in available]
+    wanted, there = list(wanted), set(available)
+    twice = [name for name in wanted if len(there) < len(available) and available.count(name) > 1]
+    if twice:
+        raise ColumnError(f"{twice[0]!r} is the name of several columns", "a name for each column")
+    missing = [name for name in wanted if name not in there]
     if missing:
         plural = "s" if len(missing) > 1 else ""
         named = ", ".join(repr(name) for name in missing)

@@ -2,8 +2,10 @@
 
 Every row has a stable 64-bit hash of its content (`thalweg.stats.hashing`). Mixed with the seed
 it is a number that looks random but is the same in any file order, format or batch, so a table
-that is shuffled, re-exported or grown keeps its test rows. Equal rows share a part, so no copy
-of a test row is ever trained on.
+that is shuffled or re-exported keeps its test rows. Parts are cut by rank among these numbers:
+in a table that has grown, rows near a cut may move to another part. Another column changes every
+hash, and with them the parts. Equal rows share a part, so no copy of a test row is ever trained
+on.
 """
 
 from __future__ import annotations

@@ -166,8 +166,20 @@ class Kind(ABC, Generic[StateT, OptionsT]):
         """
 
     @abstractmethod
-    def decode(self, outputs: NDArray[np.floating[Any]], state: StateT) -> dict[str, pa.Array]:
+    def decode(
+        self, outputs: NDArray[np.floating[Any]], state: StateT, threshold: float | None = None
+    ) -> dict[str, pa.Array]:
         """Turn a head's combined outputs [N, outputs] into Arrow columns in the user's own terms.
+
+        Parameters
+        ----------
+        outputs
+            What the head gave.
+        state
+            The fitted target.
+        threshold
+            With two classes: the probability from which the second is predicted. None: the
+            likelier class is.
 
         Returns
         -------

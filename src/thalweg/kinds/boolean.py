@@ -65,14 +65,11 @@ class BooleanState(State):
         How many training rows are false and how many are true.
     missing
         What a missing cell becomes.
-    threshold
-        For a target: the probability from which true is predicted. None: from one half.
     """
 
     role: Role
     counts: tuple[int, int]
     missing: Literal["level", "frequent", "drop"]
-    threshold: float | None = None
 
 
 @final
@@ -129,11 +126,14 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
         return Encoded({"codes": codes}, (gone & drops).any(axis=1), unreadable)
 
     def decode(
-        self, outputs: NDArray[np.floating[Any]], state: BooleanState
+        self,
+        outputs: NDArray[np.floating[Any]],
+        state: BooleanState,
+        threshold: float | None = None,
     ) -> dict[str, pa.Array]:
         """Give ``prediction`` (bool), ``probability_false`` and ``probability_true``."""
         values = pa.array([False, True])
-        return class_columns(outputs, values, ["false", "true"], state.threshold)
+        return class_columns(outputs, values, ["false", "true"], threshold)
 
     def restore(self, encoded: Encoded, column: int, state: BooleanState) -> pa.Array:
         """Give bool; missing cells are null."""

@@ -71,9 +71,6 @@ class CategoryState(State):
         matched by value, so that 1, 1.0 and "1" are one level.
     missing
         What a missing cell becomes.
-    threshold
-        For a target of two classes: the probability from which the second is predicted. None:
-        the likelier class is.
     """
 
     role: Role
@@ -81,7 +78,6 @@ class CategoryState(State):
     counts: tuple[int, ...]
     form: Literal["text", "boolean", "whole", "real"]
     missing: Literal["level", "frequent", "drop"]
-    threshold: float | None = None
 
     @cached_property
     def texts(self) -> pa.Array:
@@ -172,10 +168,13 @@ class Category(Kind[CategoryState, CategoryOptions]):
         return Encoded({"codes": codes}, dropped, unreadable)
 
     def decode(
-        self, outputs: NDArray[np.floating[Any]], state: CategoryState
+        self,
+        outputs: NDArray[np.floating[Any]],
+        state: CategoryState,
+        threshold: float | None = None,
     ) -> dict[str, pa.Array]:
         """Give ``prediction`` in the levels' own type and ``probability_<level>`` for each."""
-        return class_columns(outputs, state.values, state.levels, state.threshold)
+        return class_columns(outputs, state.values, state.levels, threshold)
 
     def restore(self, encoded: Encoded, column: int, state: CategoryState) -> pa.Array:
         """Give the levels; missing, rare and unseen cells are null."""

@@ -163,7 +163,10 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
         return Encoded({"parts": parts, "missing": missing.view(np.uint8)}, dropped, unreadable)
 
     def decode(
-        self, outputs: NDArray[np.floating[Any]], state: DatetimeState
+        self,
+        outputs: NDArray[np.floating[Any]],
+        state: DatetimeState,
+        threshold: float | None = None,
     ) -> dict[str, pa.Array]:
         """Refuse: no network predicts times.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, final
 
@@ -93,6 +94,9 @@ class NumberState(State):
         Values that occur again and again, in order; see `fit_spikes`.
     mean, deviation, minimum, maximum
         Over the training rows.
+    robust
+        For a target: whether large errors count less than their square. Not where many rows share
+        one value, as counts of claims do: there the rare large values are what matters.
     """
 
     role: Role
@@ -109,6 +113,7 @@ class NumberState(State):
     deviation: float
     minimum: float
     maximum: float
+    robust: bool = True
 
 
 @final
@@ -163,6 +168,7 @@ class Number(Kind[NumberState, NumberOptions]):
             deviation=deviation,
             minimum=_cut(numbers.minimum if numbers.count else 0.0),
             maximum=_cut(numbers.maximum if numbers.count else 0.0),
+            robust=_spread_out(summary),
         )
 
     def encode(self, arrays: Sequence[pa.Array], states: Sequence[NumberState]) -> Encoded:
@@ -201,7 +207,9 @@ class Number(Kind[NumberState, NumberOptions]):
                 fields["outlier"] = (outlier & flags).view(np.uint8)
         return Encoded(fields, dropped.any(axis=1), unreadable)
 
-    def decode(self, outputs: NDArray[np.floating[Any]], state: NumberState) -> dict[str, pa.Array]:
+    def decode(
+        self, outputs: NDArray[np.floating[Any]], state: NumberState, threshold: float | None = None
+    ) -> dict[str, pa.Array]:
         """Give ``prediction`` (float64) in the column's own units.
 
         It is kept within the training range widened by 5% of it on each side: a network that
@@ -236,7 +244,7 @@ class Number(Kind[NumberState, NumberOptions]):
 
     def head(self, state: NumberState, options: LossOptions) -> Head | None:
         """Build the head of a regression; it ignores the options."""
-        return RegressionHead()
+        return RegressionHead(robust=state.robust)
 
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make log-normal amounts with gaps and a few absurd values."""
@@ -329,6 +337,12 @@ def _require_target(count: int, *, constant: bool) -> None:
         )
 
 
+def _spread_out(summary: ColumnSummary) -> bool:
+    """Say whether no value holds more than a fifth of the rows."""
+    top = common(summary, 1)
+    return not top or top[0][1] <= 0.2 * summary.numbers.count
+
+
 def _cut(value: float) -> float:
     """Keep a statistic finite."""
     return float(np.clip(np.nan_to_num(value), -HUGE, HUGE))
@@ -336,7 +350,16 @@ def _cut(value: float) -> float:
 
 @final
 class RegressionHead(Head):
-    """One number, the standardised target, and the Huber loss: outliers do not rule."""
+    """One number, the standardised target.
+
+    Parameters
+    ----------
+    robust
+        Whether the loss is Huber's, so that outliers do not rule, or the squared error.
+    """
+
+    def __init__(self, *, robust: bool = True) -> None:
+        self._delta = 1.0 if robust else math.inf
 
     @property
     def outputs(self) -> int:
@@ -350,10 +373,10 @@ class RegressionHead(Head):
         return torch.zeros(1)
 
     def loss(self, outputs: Tensor, target: Mapping[str, Tensor]) -> Tensor:
-        """Give the Huber loss of each member on each row, [members, N]."""
+        """Give the loss of each member on each row, [members, N]."""
         from thalweg.blocks.losses import huber_loss
 
-        return huber_loss(outputs, target["value"])
+        return huber_loss(outputs, target["value"], self._delta)
 
     def combine(self, outputs: Tensor) -> Tensor:
         """Give the members' mean, [N, 1]."""

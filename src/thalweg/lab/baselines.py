@@ -6,6 +6,7 @@ wanted them to win would choose.
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -64,6 +65,7 @@ def fit_baselines(
     seed: int = 0,
     threads: int = 2,
     names: Sequence[str] | None = None,
+    held: NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, BaselineResult]:
     """Train rivals and let them predict the test rows.
@@ -87,6 +89,9 @@ def fit_baselines(
     names
         Some of ``constant``, ``linear``, ``forest``, ``boosting`` and ``catboost``; by default
         all that are installed.
+    held
+        Bool [N]: the training rows by which settings are chosen and fitting is stopped, where
+        they must not be any: whole groups, or the latest. By default a tenth, at random.
     progress
         Told of every rival.
 
@@ -112,7 +117,8 @@ def fit_baselines(
         rival = BASELINES[name]
         began = time.monotonic()
         rows = _sample(target, task, rival.most_rows, derive(seed, name))
-        setting = Setting(task, classes, derive(seed, name) % 2**31, threads)
+        aside = None if held is None else held[rows]
+        setting = Setting(task, classes, derive(seed, name) % 2**31, threads, aside)
         learned = train if len(rows) == len(train) else train.take(rows)
         answering = rival if _teaches(learned, target[rows]) else BASELINES["constant"]
         with threadpool_limits(threads), warnings.catch_warnings():
@@ -159,6 +165,7 @@ class Setting:
     classes: int
     seed: int
     threads: int
+    held: NDArray[np.bool_] | None = None
 
     def full(self, probabilities: NDArray[Any], known: NDArray[Any]) -> Floats:
         """Give probabilities [N, classes] where a rival knows only some of the classes."""
@@ -205,7 +212,7 @@ class Constant(Rival):
 class Linear(Rival):
     """Ridge regression, or logistic regression, on standardised numbers and one-hot codes.
 
-    The strength of the penalty is chosen on a tenth of the rows.
+    The strength of the penalty is chosen on held-out rows.
     """
 
     most_rows = 200_000
@@ -320,9 +327,15 @@ class Boosting(Rival):
             categorical_features=list(range(common.shape[1])) or None,
             random_state=setting.seed,
         )
+        # Before scikit-learn 1.7 boosting can only hold out rows of its own choice.
+        told = setting.held is not None and "X_val" in inspect.signature(model.fit).parameters
+        if early and told:
+            held, kept = _held_out(target, setting)
+            model.fit(rows[kept], target[kept], X_val=rows[held], y_val=target[held])
+        else:
+            model.fit(rows, target)
         if setting.task == "regression":
-            return np.asarray(model.fit(rows, target).predict(asked), np.float64)
-        model.fit(rows, target)
+            return np.asarray(model.predict(asked), np.float64)
         return setting.full(model.predict_proba(asked), model.classes_)
 
 
@@ -390,7 +403,16 @@ def _sample(target: NDArray[Any], task: Task, most: int, seed: int) -> NDArray[n
 def _held_out(
     target: NDArray[Any], setting: Setting
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Set a tenth of the rows aside, of each class the same share: the held and the kept rows."""
+    """Part the held from the kept rows: as told, else a tenth, of each class the same share.
+
+    Every class is among the kept rows.
+    """
+    if setting.held is not None:
+        aside = setting.held
+        if setting.task != "regression":
+            aside = aside & np.isin(target, target[~aside])
+        if aside.any() and not aside.all():
+            return np.flatnonzero(aside), np.flatnonzero(~aside)
     order = np.random.default_rng(setting.seed).permutation(len(target))
     if setting.task == "regression":
         cut = max(1, int(_HELD_OUT * len(target)))

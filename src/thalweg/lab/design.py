@@ -33,11 +33,6 @@ class Design:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @property
-    def cardinalities(self) -> tuple[int, ...]:
-        """How many different codes each code column has, [Q]."""
-        return tuple(len(np.unique(column)) for column in self.codes.T)
-
     def take(self, rows: NDArray[Any]) -> Design:
         """Choose rows by index or mask."""
         return Design(self.numbers[rows], self.codes[rows])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
 from thalweg.data.prepare import Part, Prepared
 from thalweg.data.schema import require
+from thalweg.data.split import folds
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded
 from thalweg.kinds.classes import decide
@@ -21,12 +24,16 @@ from thalweg.lab.design import design
 from thalweg.lab.importance import permutation_importance
 from thalweg.lab.intervals import figures
 from thalweg.lab.metrics import LEADING, confusion, losses, reliability
+from thalweg.lab.report.wording import counted
 from thalweg.lab.slices import worst_slices
 from thalweg.models.model import Answers, Model
 from thalweg.models.record import Baseline, Curve, Evaluation, Figure
 from thalweg.sources import Source
 
 Numbers = NDArray[np.float64]
+
+UNREAD: Final = "could not be read"
+_TENTHS: Final = 10
 
 
 def judge(
@@ -59,6 +66,8 @@ def judge(
 def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
     """Judge a model on a source that has the target.
 
+    Rows that cannot be judged are counted by reason among the evaluation's warnings.
+
     Raises
     ------
     ColumnError
@@ -72,12 +81,15 @@ def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
     require(wanted, source.schema().names)
     tables: list[pa.Table] = []
     pieces: list[Arrays] = []
+    gone: Counter[str] = Counter()
     progress.start("read", source.length(), "rows")
     for batch in source.batches(wanted):
+        gone[UNREAD] += len(batch.rejects)
         if not batch.rows.num_rows:
             continue
         rows, target = model.schema.encode(batch.rows), model.schema.encode_target(batch.rows)
         stays = ~(rows.dropped | target.dropped)
+        gone += model.schema.left_out(rows, target)
         pieces.append(Arrays(rows.fields, dict(target.fields)).take(stays))
         tables.append(pa.Table.from_batches([batch.rows.filter(pa.array(stays))]))
         progress.advance(batch.rows.num_rows)
@@ -90,7 +102,10 @@ def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
         )
     nobody = np.zeros(0, dtype=np.uint64)
     part = Part(Arrays.join(pieces), pa.concat_tables(tables), nobody, nobody)
-    return evaluate_part(model, part, progress)
+    warnings = [f"{counted(rows, 'row')} not judged: {why}" for why, rows in gone.items() if rows]
+    for warning in warnings:
+        progress.note(f"warning: {warning}")
+    return evaluate_part(model, part, progress).model_copy(update={"warnings": warnings})
 
 
 def evaluate_part(model: Model, part: Part, progress: Progress) -> Evaluation:
@@ -184,9 +199,30 @@ def _rivals(
         classes=len(model.classes),
         seed=model.training.seed,
         names=names,
+        held=_held(model, prepared),
         progress=progress,
     )
     return {name: _judged(model, truth, result) for name, result in results.items()}
+
+
+def _held(model: Model, prepared: Prepared) -> NDArray[np.bool_] | None:
+    """Mark the training and validation rows [N] by which rivals choose; None: any tenth will do.
+
+    Where the network has validation rows (the latest, in a split by time), rivals choose by the
+    same. Else groups stay together, as they do in the network's folds.
+    """
+    train, validation = prepared.train, prepared.validation
+    if len(validation.arrays):
+        return np.repeat([False, True], [len(train.arrays), len(validation.arrays)])
+    if np.array_equal(train.groups, train.hashes):
+        return None
+    classes = None if model.task == "regression" else train.arrays.target["code"][:, 0]
+    held: NDArray[np.bool_] = folds(train.groups, _TENTHS, model.training.seed, classes) == 0
+    if classes is not None:
+        # What a class that is nowhere else belongs to is learned from.
+        alone = ~np.isin(classes, classes[~held])
+        held &= ~np.isin(train.groups, train.groups[alone])
+    return held
 
 
 def _judged(model: Model, truth: NDArray[np.generic], result: BaselineResult) -> Baseline:

@@ -376,30 +376,6 @@ def losses(task: Task, truth: NDArray[Any], prediction: NDArray[Any]) -> Floats:
     return found
 
 
-def quantile_coverage(truth: NDArray[Any], quantiles: NDArray[Any]) -> Floats:
-    """Say which share of rows is at or below each predicted quantile.
-
-    Parameters
-    ----------
-    truth
-        Numbers [N].
-    quantiles
-        Predictions [N, levels].
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 [levels]; near the levels themselves where the model is honest.
-
-    Examples
-    --------
-    >>> quantile_coverage(np.array([1.0, 2.0]), np.array([[0.5, 1.5], [2.0, 3.0]]))
-    array([0.5, 1. ])
-    """
-    shares: Floats = (truth[:, None] <= quantiles).mean(axis=0)
-    return shares
-
-
 def confusion(truth: NDArray[Any], chosen: NDArray[Any], classes: int) -> list[list[int]]:
     """Count rows by true class (outer list) and chosen class (inner list).
 

@@ -17,6 +17,7 @@ from thalweg.data.split import Split
 from thalweg.lab.baselines import check_names
 from thalweg.lab.evaluate import judge
 from thalweg.lab.report import render_card, render_report
+from thalweg.lab.report.wording import counted
 from thalweg.models.artifact import require_free
 from thalweg.models.calibration import read_threshold
 from thalweg.models.model import Model
@@ -79,7 +80,8 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
     Recipe().turned(question.dials)
     check_balance(run.balance)
     check_names(question.baselines)
-    read_threshold(run.threshold)
+    if run.threshold is not None:
+        read_threshold(run.threshold)
     if folder is not None:
         require_free(folder)
     prepared = prepare(source, wishes, split, test, progress)
@@ -101,9 +103,10 @@ def _tell(prepared: Prepared, progress: Progress) -> list[str]:
         progress.note(f"column {one.name!r} is not used: {one.because}")
     warnings = leakage(prepared)
     if prepared.rejects:
-        warnings.append(f"{len(prepared.rejects):,} rows could not be read and were set aside")
-    if prepared.dropped:
-        warnings.append(f"{prepared.dropped:,} rows were left out: no target, or asked to be")
+        warnings.append(f"{counted(len(prepared.rejects), 'row')} set aside: could not be read")
+    for part, reasons in prepared.left_out.items():
+        for reason, count in reasons.items():
+            warnings.append(f"{counted(count, f'{part} row')} left out: {reason}")
     for warning in warnings:
         progress.note(f"warning: {warning}")
     return warnings

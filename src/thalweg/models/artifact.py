@@ -103,13 +103,17 @@ def load(folder: Path) -> Artifact:
             f"format {FORMAT}",
             "Use the version of Thalweg that saved it, or train again.",
         )
+    hashes = description["files"]
+    if not isinstance(hashes, dict) or WEIGHTS not in hashes:
+        raise ArtifactError(f"{folder / DESCRIPTION} names no {WEIGHTS}", "a saved model", _AGAIN)
     contents: dict[str, bytes] = {}
-    for name, digest in description["files"].items():
+    for name, digest in hashes.items():
         if Path(name).name != name:
             raise ArtifactError(f"{folder} names the file {name!r}", "a plain file name", _AGAIN)
         contents[name] = _checked(folder / name, digest)
     weights = contents.pop(WEIGHTS)
-    return Artifact(description, weights, {name: text.decode() for name, text in contents.items()})
+    texts = {name: text.decode(errors="replace") for name, text in contents.items()}
+    return Artifact(description, weights, texts)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -138,11 +142,11 @@ def read_description(folder: Path) -> dict[str, Any]:
         ) from None
     try:
         found = json.loads(_checked(folder / DESCRIPTION, digest))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ArtifactError(
             f"{folder / DESCRIPTION} is not JSON", "a saved model", _AGAIN
         ) from None
-    if not isinstance(found, dict) or "files" not in found:
+    if not isinstance(found, dict) or not {"format", "files"} <= set(found):
         raise ArtifactError(f"{folder / DESCRIPTION} describes no model", "a saved model", _AGAIN)
     return found
 

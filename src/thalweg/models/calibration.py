@@ -1,7 +1,8 @@
 """Calibration: what turns a network's answers into honest probabilities, intervals and decisions.
 
-Everything is fitted on validation rows, which the weights were not fitted on, and is a few plain
-numbers that are saved with the model.
+Everything is fitted on rows that the weights were not fitted on, and is a few plain numbers that
+are saved with the model. These rows are a validation part; where there is none, they are the
+training rows, each answered by the members of the network that held it out.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _SHARPEST: Final = 20.0
 
 @final
 class Calibration(Plain):
-    """What was learned on the validation rows.
+    """What was learned on the validation rows, or on held-out folds.
 
     Parameters
     ----------
@@ -222,7 +223,10 @@ def fit_radius(
     tuple
         The radius and the floor. The radius is the ``ceil((N + 1) level)``-th smallest of
         ``|truth - answer| / (spread + floor)``; the floor is the median spread. On exchangeable
-        rows such an interval holds at least ``level`` of unseen ones, whatever the model. With
+        rows of a separate validation part such an interval holds at least ``level`` of unseen
+        ones, whatever the model. On held-out folds that is no guarantee but an approximation,
+        in the manner of cross-conformal prediction (Vovk 2015): each row is answered by single
+        members, which err more than all together, so intervals tend to hold more. With
         fewer than ``level / (1 - level)`` rows no finite interval promises that: the largest
         error is taken, which holds N / (N + 1). No rows, no interval.
     """

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Final, Self, final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -26,6 +26,18 @@ from thalweg.models.calibration import Calibration
 from thalweg.models.network import Network, Outputs, forward_all
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Evaluation, Rows, Training
+
+# What a description that is whole but not ours may end in. It is a stranger's until it is read.
+_UNFIT: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
 
 
 @final
@@ -55,8 +67,8 @@ class Prediction:
     Parameters
     ----------
     columns
-        ``prediction`` first, then ``low`` and ``high`` or ``probability_<class>``; null where
-        ``dropped``.
+        ``prediction`` first, then ``prediction_low`` and ``prediction_high`` or
+        ``probability_<class>``; null where ``dropped``.
     dropped
         Bool [N]: rows that a cleaning option sets aside.
     unreadable
@@ -83,8 +95,10 @@ class Model:
         The dials that it was built with.
     calibration
         What turns the network's answers into honest probabilities and intervals.
-    training, rows, fingerprint
+    training, rows
         How it came to be.
+    fingerprint
+        Of the source that it was trained on; see `thalweg.data.prepare.Prepared`.
     evaluation
         How well it does on rows it never saw; None before it was judged.
     seconds
@@ -201,10 +215,11 @@ class Model:
         if self.task == "regression":
             columns = {"prediction": pa.array(answers.prediction)}
             if answers.low is not None and answers.high is not None:
-                columns |= {"low": pa.array(answers.low), "high": pa.array(answers.high)}
+                columns["prediction_low"] = pa.array(answers.low)
+                columns["prediction_high"] = pa.array(answers.high)
             return columns
-        state = self._target.state.model_copy(update={"threshold": self.calibration.threshold})
-        return self._kind.decode(answers.prediction, state)
+        threshold = self.calibration.threshold
+        return self._kind.decode(answers.prediction, self._target.state, threshold)
 
     def _unreadable(self, encoded: Mapping[str, Any]) -> dict[str, NDArray[np.bool_]]:
         """Name the columns with cells that could not be read."""
@@ -224,7 +239,8 @@ class Model:
         folder
             Where to; what was there is replaced at the end.
         texts
-            Further files by name: the card and the report.
+            Further files by name: the card and the report. Without a card, ``thalweg show`` writes
+            one from the record.
         """
         description = {
             "task": self.task,
@@ -259,8 +275,10 @@ class Model:
         try:
             schema = Schema.from_json(facts["schema"])
             recipe = Recipe.model_validate(facts["recipe"])
+            tensors = load_tensors(found.weights)
+            _require_shapes(schema, recipe, tensors)
             network = Network(schema, recipe)
-            network.load_state_dict(load_tensors(found.weights))
+            network.load_state_dict(tensors)
             evaluation = facts["evaluation"]
             return cls(
                 schema,
@@ -274,10 +292,25 @@ class Model:
                 facts["seconds"],
                 folder,
             )
-        except (KeyError, TypeError, ValidationError, SafetensorError, RuntimeError) as error:
-            first = str(error).splitlines()[0]
+        except _UNFIT as error:
+            first = (str(error) or type(error).__name__).splitlines()[0]
             raise ArtifactError(
                 f"{folder} is no model that this version can read ({first})",
                 "a model saved by this version of Thalweg",
                 "Use the version that saved it, or train again.",
             ) from None
+
+
+def _require_shapes(schema: Schema, recipe: Recipe, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights of another network before one is built.
+
+    A description is a few bytes and may ask for a network of any size: on the meta device it has
+    shapes and takes no memory, so that what is built at last is no larger than the weights.
+    """
+    with torch.device("meta"):
+        wanted = {name: one.shape for name, one in Network(schema, recipe).state_dict().items()}
+    given = {name: one.shape for name, one in tensors.items()}
+    for name in [*wanted, *given]:
+        if wanted.get(name) != given.get(name):
+            message = f"the weights {name!r} are not those of the network that it describes"
+            raise ValueError(message)

@@ -109,9 +109,10 @@ class Network(nn.Module):
         tokens = torch.cat(
             [encoder(features[kind]) for kind, encoder in self.encoders.items()], dim=1
         )
-        rows, count, _ = tokens.shape
-        own = tokens.view(rows, count, self._members, -1).permute(2, 0, 1, 3)
-        outputs: Tensor = self.last(self.body(own.reshape(self._members, rows, -1)))
+        rows, count, width = tokens.shape
+        own = width // self._members  # nothing is left to be inferred: there may be no rows
+        slices = tokens.view(rows, count, self._members, own).permute(2, 0, 1, 3)
+        outputs: Tensor = self.last(self.body(slices.reshape(self._members, rows, count * own)))
         return outputs
 
     def prepare(self, arrays: Arrays) -> None:
@@ -147,6 +148,12 @@ def tokens_of(encoder: nn.Module) -> int:
     return tokens
 
 
+def _spread(outputs: Tensor) -> Tensor:
+    """Give the standard deviation of the members' outputs [members, N, outputs], float32 [N]."""
+    apart = outputs - outputs.mean(dim=0)
+    return apart.square().mean(dim=0).sqrt().mean(dim=-1)
+
+
 @torch.inference_mode()
 def forward_all(network: Network, arrays: Arrays, held: NDArray[np.int64] | None = None) -> Outputs:
     """Run a network over many rows in pieces of fixed size.
@@ -158,8 +165,8 @@ def forward_all(network: Network, arrays: Arrays, held: NDArray[np.int64] | None
     arrays
         Encoded rows [N].
     held
-        int64 [N]: the one member whose answer counts for each row, because it never learned
-        from it; by default all members answer together.
+        int64 [N, judges]: the members whose answers count for each row, because they never
+        learned from it; by default all members answer together.
 
     Returns
     -------
@@ -170,9 +177,9 @@ def forward_all(network: Network, arrays: Arrays, held: NDArray[np.int64] | None
     for start in range(0, max(1, len(arrays)), PREDICT_ROWS):
         rows = slice(start, start + PREDICT_ROWS)
         outputs = network(network.tensors(arrays.take(rows).features)).float()
-        spreads.append(outputs.std(dim=0, correction=0).mean(dim=-1).numpy())
+        spreads.append(_spread(outputs).numpy())
         if held is not None:
-            member = torch.from_numpy(held[rows])
-            outputs = outputs[member, torch.arange(len(member))].unsqueeze(0)
+            judges = torch.from_numpy(held[rows]).T
+            outputs = outputs[judges, torch.arange(judges.shape[1])]
         answers.append(network.head.combine(outputs).numpy())
     return Outputs(np.concatenate(answers), np.concatenate(spreads))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self, final
+from typing import Any, Final, Self, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,9 @@ from thalweg.blocks.rotations import STRONG, interactions
 from thalweg.core.errors import OptionError, near
 from thalweg.data.arrays import target_columns
 from thalweg.data.prepare import Prepared
+
+SMALL: Final = 10_000
+"""Fewer rows of classes are learned slowly, under stronger regularisation and without pairs."""
 
 
 @final
@@ -95,7 +98,9 @@ class Recipe(BaseModel):
         rows = len(prepared.train.arrays)
         if prepared.schema.task == "regression":
             return cls(**_regression(rows), pairs=_strong_pairs(prepared))
-        return cls(**_classification(rows), pairs=_strong_pairs(prepared))
+        # A few thousand rows of classes cannot fill the grid that shows an interaction.
+        pairs = 0 if rows < SMALL else _strong_pairs(prepared)
+        return cls(**_classification(rows), pairs=pairs)
 
     def turned(self, dials: Mapping[str, Any]) -> Self:
         """Turn some dials.
@@ -156,18 +161,18 @@ def _classification(rows: int) -> dict[str, Any]:
     Classes are learned within a few passes and then by heart, so: narrow, slow, averaged.
     """
     batch = _power_of_two(rows / 40, 64, 512)
-    epochs, patience = (40, 5) if rows < 10_000 else (12, 5) if rows < 60_000 else (8, 2)
+    epochs, patience = (40, 6) if rows < SMALL else (12, 5) if rows < 60_000 else (8, 2)
     return {
         "width": 128,
         "embedding": 8,
         "activation": "relu",
-        "dropout": 0.15,
+        "dropout": 0.3 if rows < SMALL else 0.15,
         "batch_size": batch,
         "epochs": epochs,
         "patience": patience,
         "learning_rate": 1e-3 if rows < 5_000 else 3e-3,
         "warmup": min(0.2, 100 * batch / (epochs * max(rows, 1))),
-        "weight_decay": 1e-3,
+        "weight_decay": 0.1 if rows < SMALL else 1e-3,
         "averaging": 0.995,
     }
 

@@ -32,7 +32,10 @@ class Figure(Plain):
 
 
 class Rows(Plain):
-    """How many rows went where."""
+    """How many rows went where.
+
+    With no rows to validate, each member of the network held out an eighth of the training rows.
+    """
 
     train: int
     validation: int
@@ -42,7 +45,10 @@ class Rows(Plain):
 
 
 class Epoch(Plain):
-    """What one pass over the training rows showed."""
+    """What one pass over the training rows showed. ``epoch`` counts from 0; people read from 1.
+
+    Validation figures are on held-out folds where there is no validation part.
+    """
 
     epoch: int
     seconds: float

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from thalweg.core.errors import ColumnError, SourceError
+from thalweg.core.errors import ColumnError, OptionError, SourceError
+from thalweg.core.files import Draft, clear_of_disk
 from thalweg.core.progress import Progress
 from thalweg.data.schema import require
 from thalweg.models.model import Model, Prediction
-from thalweg.sources import Reject, Source, open_sink, write_rejects
+from thalweg.sources import Reject, Source, open_sink
 
 ROWS: Final = 65_536
 
@@ -32,13 +35,28 @@ class Tally:
         Rows that have a prediction.
     unreadable
         Column -> cells that could not be read and were taken as missing.
+    rejected
+        Rows without a prediction.
     rejects
-        Rows without a prediction, each with the reason.
+        Those of them that nobody has taken yet, each with the reason. The line of a row that a
+        cleaning option sets aside is its number among the rows that could be read.
     """
 
     predicted: int = 0
     unreadable: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
     rejects: list[Reject] = field(default_factory=list)
+
+    def reject(self, rejects: Iterable[Reject]) -> None:
+        """Count rows that get no prediction."""
+        before = len(self.rejects)
+        self.rejects.extend(rejects)
+        self.rejected += len(self.rejects) - before
+
+    def take(self) -> list[Reject]:
+        """Give the rejects that nobody has taken yet, so that they need not be held."""
+        taken, self.rejects = self.rejects, []
+        return taken
 
 
 def predict(
@@ -71,13 +89,15 @@ def predict(
         first batch.
     SourceError
         Where the source cannot be read or has no rows.
+    OptionError
+        Where its columns are kept and one is named like one of the prediction's.
     """
     require(model.schema.names, source.schema().names)
     columns = None if keep else model.schema.names
     progress.start("predict", source.length(), "rows")
     done = 0
     for batch in source.batches(columns, ROWS):
-        tally.rejects.extend(batch.rejects)
+        tally.reject(batch.rejects)
         rows = batch.rows
         if not rows.num_rows:
             continue
@@ -86,12 +106,7 @@ def predict(
             _check(rows, prediction, source)
         for name, cells in prediction.unreadable.items():
             tally.unreadable[name] += int(cells.sum())
-        for row in np.flatnonzero(prediction.dropped):
-            line = done + int(row) + 1
-            content = str(rows.slice(int(row), 1).to_pylist()[0])[:10_000]
-            tally.rejects.append(
-                Reject(source.uri, line, "set aside by a cleaning option", content)
-            )
+        tally.reject(_set_aside(rows, prediction.dropped, source.uri, done))
         stays = pa.array(~prediction.dropped)
         answers = prediction.columns
         joined = _beside(rows, answers) if keep else answers
@@ -105,6 +120,16 @@ def predict(
         raise SourceError(
             f"{source.uri} has no rows", "a header and rows below it", "Is it the right file?"
         )
+
+
+def _set_aside(
+    rows: pa.RecordBatch, dropped: NDArray[np.bool_], origin: str, before: int
+) -> Iterator[Reject]:
+    """Write down the rows that a cleaning option sets aside."""
+    why = "set aside by a cleaning option"
+    content = rows.filter(pa.array(dropped)).to_pylist()
+    for row, cells in zip(np.flatnonzero(dropped).tolist(), content, strict=True):
+        yield Reject(origin, before + row + 1, why, str(cells)[:10_000])
 
 
 def _check(rows: pa.RecordBatch, prediction: Prediction, source: Source) -> None:
@@ -121,14 +146,43 @@ def _check(rows: pa.RecordBatch, prediction: Prediction, source: Source) -> None
 
 
 def _beside(rows: pa.RecordBatch, answers: pa.RecordBatch) -> pa.RecordBatch:
-    """Put the answers after the rows' own columns, whose names win no clash."""
-    taken = set(answers.schema.names)
-    own = [name for name in rows.schema.names if name not in taken]
-    arrays = [rows.column(name) for name in own]
-    fields = [rows.schema.field(name) for name in own]
+    """Put the answers after the rows' own columns."""
+    for name in answers.schema.names:
+        if name in rows.schema.names:
+            raise OptionError(
+                f"the rows have a column {name!r} of their own",
+                "columns of other names than the prediction's",
+                "Leave the rows' own columns out with --no-keep (keep=False), or rename it.",
+            )
     return pa.RecordBatch.from_arrays(
-        [*arrays, *answers.columns], schema=pa.schema([*fields, *answers.schema])
+        [*rows.columns, *answers.columns], schema=pa.schema([*rows.schema, *answers.schema])
     )
+
+
+@contextlib.contextmanager
+def _rejects_file(path: Path) -> Iterator[Callable[[Iterable[Reject]], None]]:
+    """Write rejects as they come, so that memory does not grow with them; without any, no file.
+
+    At the end the file replaces that of another run, which would be misleading.
+    """
+    draft = Draft(path)
+    try:
+        with draft.path.open("w", encoding="utf-8") as file:
+
+            def write(rejects: Iterable[Reject]) -> None:
+                with clear_of_disk(path):
+                    for reject in rejects:
+                        file.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
+
+            yield write
+            with clear_of_disk(path):
+                file.flush()
+        if draft.path.stat().st_size:
+            draft.commit()
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        draft.abort()
 
 
 def predict_all(
@@ -151,22 +205,24 @@ def predict_all(
     """
     tally = Tally()
     pieces: list[pa.RecordBatch] = []
+    aside = None if to is None else to.with_name(f"{to.name}.rejects.ndjson")
     with contextlib.ExitStack() as stack:
         sink = None if to is None else stack.enter_context(open_sink(to))
+        # Left before the sink is: no prediction is to be seen without what was set aside.
+        write = None if aside is None else stack.enter_context(_rejects_file(aside))
         for rows in predict(model, source, tally, progress, keep=keep):
-            if sink is None:
+            if sink is None or write is None:
                 pieces.append(rows)
             else:
                 sink.write(rows)
+                write(tally.take())
                 pieces = [rows.slice(0, 0)]
+        if write is not None:
+            write(tally.take())
     for name, cells in tally.unreadable.items():
         progress.note(f"{cells:,} cells of {name!r} could not be read and were taken as missing")
-    if tally.rejects:
-        where = ""
-        if to is not None:
-            path = to.with_name(f"{to.name}.rejects.ndjson")
-            write_rejects(tally.rejects, path)
-            where = f": see {path}"
-        progress.note(f"{len(tally.rejects):,} rows were set aside without a prediction{where}")
+    if tally.rejected:
+        where = "" if aside is None else f": see {aside}"
+        progress.note(f"{tally.rejected:,} rows were set aside without a prediction{where}")
     table = pa.Table.from_batches(pieces)
     return table.replace_schema_metadata({"predicted": str(tally.predicted)})

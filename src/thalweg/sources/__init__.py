@@ -12,8 +12,9 @@ from typing import Any, Final
 from thalweg.core.errors import SourceError, near
 from thalweg.sources import csv, ipc, ndjson, parquet
 from thalweg.sources.base import Batch, Position, Reject, Sink, Source
-from thalweg.sources.files import FileSink, FileSource, find, suffix_of
+from thalweg.sources.files import FileSink, FileSource
 from thalweg.sources.memory import MemorySource
+from thalweg.sources.paths import COMPRESSIONS, find, suffix_of
 from thalweg.sources.rejects import write_rejects
 
 FORMATS: Final = (csv.Csv(), ndjson.NdJson(), parquet.Parquet(), ipc.Ipc())
@@ -74,6 +75,8 @@ def open_source(given: Any) -> Source:
             "files of one format",
             "Name one of them with a pattern such as folder/*.csv.",
         )
+    for path in paths:
+        _require_unpacked(path)
     return FileSource(uri, paths, next(iter(formats.values())))
 
 
@@ -83,7 +86,7 @@ def open_sink(given: str | os.PathLike[str]) -> Sink:
     Parameters
     ----------
     given
-        A path that ends in one of `WRITERS`.
+        A path that ends in one of `WRITERS`; a text may be packed (``.csv.gz``).
 
     Raises
     ------
@@ -91,14 +94,27 @@ def open_sink(given: str | os.PathLike[str]) -> Sink:
         Where the format is unknown or the place cannot be written.
     """
     path = Path(given)
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix not in WRITERS:
         raise SourceError(
             f"{path} ends in {suffix or 'nothing'!r}",
             "one of " + " ".join(WRITERS),
             near(suffix, WRITERS) if suffix else "",
         )
+    _require_unpacked(path)
     return FileSink(path, WRITERS[suffix])
+
+
+def _require_unpacked(path: Path) -> None:
+    """Check that only texts are packed as a whole: the other formats pack their columns."""
+    suffix = suffix_of(path)
+    texts = [suffix for one in FORMATS if one.packed for suffix in one.suffixes]
+    if path.suffix.lower() in COMPRESSIONS and suffix not in texts:
+        raise SourceError(
+            f"{path} ends in {path.suffix!r}",
+            f"{suffix} alone, which is packed in itself",
+            "Unpack the file, or leave the ending away.",
+        )
 
 
 __all__ = [

@@ -1,8 +1,9 @@
 """CSV and TSV: text without types. Every column is text; the kinds read it.
 
 So no type is guessed half-way through a file, and one row reads like a million. An empty field
-without quotes is null. A row with too few or too many fields is set aside with its number, which
-counts the header but neither blank lines nor line breaks within quotes. Blank lines are passed
+without quotes is null. A row with too few or too many fields, or with bytes that are not UTF-8, is
+set aside with its number, which counts the header but neither blank lines nor line breaks within
+quotes. Blank lines are passed
 over, except in a file of one column, where they are nulls.
 """
 
@@ -13,24 +14,32 @@ import contextlib
 import csv
 import io
 import itertools
+import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from thalweg.core.errors import SourceError
 from thalweg.sources.base import Reject
-from thalweg.sources.files import DAMAGE, Format, Piece, deal, open_bytes, unreadable
+from thalweg.sources.files import Format, Piece, deal
+from thalweg.sources.paths import DAMAGE, open_bytes, suffix_of, unreadable
+from thalweg.sources.text import NOT_UTF8, STRANGE, Utf8, open_text, shown
 
-BLOCK: Final = 4 << 20
-LARGEST: Final = 1 << 30
+BLOCK: Final = 1 << 20
+"""How many bytes are parsed at once; more where a row is wider. Arrow reads up to 32 ahead."""
+LARGEST: Final = 256 << 20
 HEAD: Final = 1 << 20
 SNIFFED: Final = 50
 DELIMITERS: Final = ",;\t|"
-KEPT: Final = 10_000
 
 
 @final
@@ -39,6 +48,7 @@ class Csv(Format):
 
     suffixes = (".csv", ".tsv", ".tab")
     name = "CSV"
+    packed = True
 
     def schema(self, path: Path) -> pa.Schema:
         """Read the header; every column is text."""
@@ -47,13 +57,31 @@ class Csv(Format):
     def read(
         self, path: Path, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
     ) -> Iterator[Piece]:
-        """Read rows in order, setting ragged ones aside."""
-        header = _header(path)
-        first = 0
-        for rows, ragged in _blocks(path, header, columns):
-            places, rejects = _rejects(path, header, ragged)
-            yield from deal(rows, first, places, rejects, size, skip)
-            first += rows.num_rows + len(rejects)
+        """Read rows in order, setting aside those that are ragged or not UTF-8.
+
+        Which rows there are must not depend on the columns asked for: from the first byte that is
+        not UTF-8 on, all columns are read. And where a row is wider than a block, blocks widen.
+        Either way the file is read again from its beginning, up to where it was left.
+        """
+        header, names, width, done = _header(path), list(columns), BLOCK, skip
+        while not header.alone:
+            try:
+                with open_text(path) as text:
+                    for first, rows, places, rejects in _parse(text, path, header, names, width):
+                        if text.strange and names != header.names:
+                            names = header.names
+                            break
+                        end = first + rows.num_rows + len(rejects)
+                        if end > done:
+                            kept = rows.select(list(columns))
+                            yield from deal(kept, first, places, rejects, size, done)
+                            done = end
+                    else:
+                        return
+            except (pa.ArrowInvalid, *DAMAGE) as error:
+                if "straddling" not in str(error):
+                    raise unreadable(path, error) from None
+                width = _wider(path, width)
 
 
 @final
@@ -61,101 +89,106 @@ class Csv(Format):
 class _Header:
     """The names, the delimiter, the lines to pass over, and whether nothing comes after them."""
 
-    names: Sequence[str]
+    names: list[str]
     delimiter: str
     lines: int
     alone: bool
 
 
-Block = tuple[pa.RecordBatch, list[pacsv.InvalidRow]]
+Block = tuple[int, pa.RecordBatch, list[int], list[Reject]]
+"""The rows of the file before the block, good or not; its good rows; its rejects' places."""
 
 
-def _rejects(
-    path: Path, header: _Header, ragged: Sequence[pacsv.InvalidRow]
-) -> tuple[list[int], list[Reject]]:
-    """Give the ragged rows' places among all rows, from 0, and what to say of them."""
-    rejects = [
-        Reject(
-            str(path),
-            row.number,
-            f"expected {row.expected_columns} fields, found {row.actual_columns}",
-            row.text[:KEPT],
-        )
-        for row in ragged
-    ]
-    return [row.number - header.lines - 1 for row in ragged], rejects
-
-
-def _blocks(path: Path, header: _Header, columns: Sequence[str]) -> Iterator[Block]:
-    """Parse a file block by block; where a row is wider than a block, again with wider blocks."""
-    size, rows_done, ragged_done = BLOCK, 0, 0
-    while not header.alone:
-        try:
-            rows_left, ragged_left = rows_done, ragged_done
-            for rows, ragged in _parse(path, header, columns, size):
-                fresh = rows.slice(min(rows_left, rows.num_rows)), ragged[ragged_left:]
-                rows_left = max(0, rows_left - rows.num_rows)
-                ragged_left = max(0, ragged_left - len(ragged))
-                rows_done += fresh[0].num_rows
-                ragged_done += len(fresh[1])
-                yield fresh
-        except (pa.ArrowInvalid, *DAMAGE) as error:
-            if "straddling" not in str(error):
-                raise _explained(path, error) from None
-            if size >= LARGEST:
-                raise SourceError(
-                    f"{path} has a row of more than {LARGEST >> 20} MB, or a quote that never ends",
-                    "rows that fit in memory",
-                    'Look for a lone " in it.',
-                ) from None
-            size *= 8
-        else:
-            return
-
-
-def _parse(path: Path, header: _Header, columns: Sequence[str], size: int) -> Iterator[Block]:
-    """Parse a file in blocks of a size in bytes; give each with the ragged rows before its end."""
-    pending: list[pacsv.InvalidRow] = []
+def _parse(
+    text: Utf8, path: Path, header: _Header, names: Sequence[str], width: int
+) -> Iterator[Block]:
+    """Parse a file in blocks of a width in bytes; give each with the rejects before its end."""
+    ragged: deque[tuple[int, Reject]] = deque()
 
     def set_aside(row: pacsv.InvalidRow) -> str:
-        pending.append(row)
+        reason = f"expected {row.expected_columns} fields, found {row.actual_columns}"
+        # Arrow numbers rows from 1, the header's lines included.
+        place = row.number - header.lines - 1
+        ragged.append((place, Reject(str(path), row.number, reason, shown(row.text))))
         return "skip"
 
-    with open_bytes(path) as file:
-        try:
-            reader = _reader(file, header, columns, size, set_aside)
-        except pa.ArrowInvalid as error:
-            if "Empty CSV" in str(error):
-                return
-            raise
-        with reader:
-            # Arrow numbers rows from 1, the header's lines included.
-            done = header.lines
-            for rows in reader:
-                done += rows.num_rows
-                ragged: list[pacsv.InvalidRow] = []
-                # The reader may be a block ahead: a ragged row belongs to the block that it is in.
-                while pending and pending[0].number <= done + 1:
-                    ragged.append(pending.pop(0))
-                    done += 1
-                yield rows, ragged
-            if pending:
-                yield pa.RecordBatch.from_pylist([], schema=reader.schema), pending
+    try:
+        reader = _reader(text, header, names, width, set_aside)
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" in str(error):
+            return
+        raise
+    with reader:
+        first = 0
+        # The reader may be a block ahead: a ragged row belongs to the block that it is in. A block
+        # of nothing else comes as one of no rows, so that ragged rows never pile up.
+        for rows in reader:
+            end, aside = first + rows.num_rows, []
+            while ragged and ragged[0][0] <= end:
+                aside.append(ragged.popleft())
+                end += 1
+            yield _block(path, header, first, rows, aside, strange=text.strange)
+            first = end
+        if ragged:
+            none = pa.RecordBatch.from_pylist([], schema=reader.schema)
+            yield _block(path, header, first, none, list(ragged), strange=False)
+
+
+def _block(
+    path: Path,
+    header: _Header,
+    first: int,
+    rows: pa.RecordBatch,
+    aside: list[tuple[int, Reject]],
+    *,
+    strange: bool,
+) -> Block:
+    """Join a block's rows and rejects; set aside as well the rows with bytes that are not UTF-8."""
+    if strange and rows.num_rows:
+        marks = (pc.match_substring_regex(column, STRANGE) for column in rows.columns)
+        marked = reduce(pc.or_, (mark.fill_null(False) for mark in marks))  # noqa: FBT003 - Arrow's own
+        good = np.arange(first, first + rows.num_rows + len(aside))
+        good = np.delete(good, [place - first for place, _ in aside])
+        bad = good[marked.to_numpy(zero_copy_only=False)].tolist()
+        for place, cells in zip(bad, rows.filter(marked).to_pylist(), strict=True):
+            content = shown(header.delimiter.join(cell or "" for cell in cells.values()))
+            line = place + header.lines + 1
+            aside.append((place, Reject(str(path), line, NOT_UTF8, content)))
+        rows = rows.filter(pc.invert(marked))
+        aside.sort(key=itemgetter(0))
+    return first, rows, [place for place, _ in aside], [reject for _, reject in aside]
+
+
+def _wider(path: Path, width: int) -> int:
+    """Give a width of blocks that a longer row may fit into.
+
+    Raises
+    ------
+    SourceError
+        Where no row should be as long.
+    """
+    if width >= LARGEST:
+        raise SourceError(
+            f"{path} has a row of more than {LARGEST >> 20} MB, or a quote that never ends",
+            "rows that fit in memory",
+            'Look for a lone " in it.',
+        )
+    return width * 4
 
 
 def _reader(
-    file: io.BufferedIOBase,
+    text: Utf8,
     header: _Header,
     columns: Sequence[str],
-    size: int,
+    width: int,
     set_aside: Callable[[pacsv.InvalidRow], str],
 ) -> pacsv.CSVStreamingReader:
     """Open Arrow's reader: one thread, so that rows have numbers; nothing is guessed."""
     return pacsv.open_csv(
-        file,
+        text,
         read_options=pacsv.ReadOptions(
             use_threads=False,
-            block_size=size,
+            block_size=width,
             column_names=list(header.names),
             skip_rows_after_names=header.lines,
         ),
@@ -166,6 +199,7 @@ def _reader(
             invalid_row_handler=set_aside,
         ),
         convert_options=pacsv.ConvertOptions(
+            check_utf8=False,  # The stream gives nothing else.
             column_types=dict.fromkeys(header.names, pa.string()),
             include_columns=list(columns),
             strings_can_be_null=True,
@@ -175,18 +209,13 @@ def _reader(
     )
 
 
-def _explained(path: Path, error: Exception) -> SourceError:
-    """Say in one line what is wrong with a text, and for a foreign encoding how to mend it."""
-    text = " ".join(str(error).split())
-    if "UTF8" in text or "utf-8" in text:
-        # The byte that is refused first tells of the byte order mark of UTF-16.
-        found = "utf-16" if "position 0" in text and "0xf" in text else "latin1"
-        return SourceError(
-            f"{path} is not UTF-8 text ({text[:120]})",
-            "UTF-8",
-            f"Convert it, for example: iconv -f {found} -t utf8 {path.name} > utf8.csv.",
-        )
-    return unreadable(path, error)
+def _foreign(path: Path, encoding: str) -> SourceError:
+    """Say that a text is of another encoding, and how to convert it."""
+    return SourceError(
+        f"{path} is not UTF-8 text",
+        "UTF-8",
+        f"Convert it, for example: iconv -f {encoding} -t utf8 {path.name} > utf8.csv.",
+    )
 
 
 def _header(path: Path) -> _Header:
@@ -200,22 +229,23 @@ def _header(path: Path) -> _Header:
     try:
         with open_bytes(path) as file:
             head = file.read(HEAD)
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head, final=len(head) < HEAD)
-    except (UnicodeDecodeError, *DAMAGE) as error:
-        raise _explained(path, error) from None
+    except DAMAGE as error:
+        raise unreadable(path, error) from None
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _foreign(path, "utf-16")
+    text = codecs.utf_8_decode(head.removeprefix(codecs.BOM_UTF8), "surrogateescape")[0]
     if not text.strip():
         raise SourceError(f"{path} is empty", "a header and rows below it", "Is it the right file?")
-    if path.suffixes and {".tsv", ".tab"} & {suffix.lower() for suffix in path.suffixes[-2:]}:
-        delimiter = "\t"
-    else:
-        delimiter = _delimiter(text)
+    delimiter = "\t" if suffix_of(path) in (".tsv", ".tab") else _delimiter(text)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         blank, first = next((index, row) for index, row in enumerate(lines) if row)
     except csv.Error as error:
         raise unreadable(path, error) from None
-    if any("\0" in name for name in first):
+    if any(re.search(r"[\x00-\x08]", name) for name in first):
         raise unreadable(path, ValueError("binary data, not text"))
+    if any(re.search(r"[\udc80-\udcff]", name) for name in first):
+        raise _foreign(path, "latin1")
     names = [name.strip() or f"column_{index}" for index, name in enumerate(first, 1)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -255,7 +285,7 @@ def _delimiter(text: str) -> str:
     return max(DELIMITERS, key=score)
 
 
-def open_writer(path: Path, schema: pa.Schema, building: Path) -> pacsv.CSVWriter:
+def open_writer(path: Path, schema: pa.Schema, file: pa.NativeFile) -> pacsv.CSVWriter:
     """Open a writer of CSV, or of TSV where the path's name ends so.
 
     Raises
@@ -263,7 +293,7 @@ def open_writer(path: Path, schema: pa.Schema, building: Path) -> pacsv.CSVWrite
     SourceError
         Where a column is nested, for which CSV has no form.
     """
-    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    delimiter = "\t" if suffix_of(path) in (".tsv", ".tab") else ","
     options = pacsv.WriteOptions(delimiter=delimiter)
     nested = [field.name for field in schema if pa.types.is_nested(field.type)]
     if nested:
@@ -272,4 +302,4 @@ def open_writer(path: Path, schema: pa.Schema, building: Path) -> pacsv.CSVWrite
             "plain columns",
             "Write Parquet or NDJSON instead.",
         )
-    return pacsv.CSVWriter(str(building), schema, write_options=options)
+    return pacsv.CSVWriter(file, schema, write_options=options)

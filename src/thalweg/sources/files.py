@@ -1,18 +1,13 @@
-"""What all file formats share: finding the files of a URI, and several files as one source."""
+"""What all file formats share: several files as one source, and files that appear whole."""
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import glob
-import gzip
 import hashlib
-import io
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Protocol, cast, final
+from typing import Protocol, cast, final
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +15,7 @@ import pyarrow as pa
 from thalweg.core.errors import ColumnError, SourceError, near
 from thalweg.core.files import Draft, clear_of_disk
 from thalweg.sources.base import Batch, Position, Reject, Sink, Source
-
-COMPRESSIONS: Final = (".gz", ".zst", ".bz2")
-DAMAGE: Final = (OSError, EOFError, zlib.error)
-"""What Python's decompressors raise where a file is cut off or damaged."""
+from thalweg.sources.paths import COMPRESSIONS, unreadable
 
 Piece = tuple[pa.RecordBatch, int, Sequence[Reject]]
 """Rows, how many rows of the file they and the rejects account for, and the rejects."""
@@ -34,6 +26,8 @@ class Format(ABC):
 
     suffixes: tuple[str, ...]
     name: str
+    packed: bool = False
+    """Whether a file may be compressed as a whole, as texts may."""
 
     @abstractmethod
     def schema(self, path: Path) -> pa.Schema:
@@ -146,7 +140,10 @@ class Writer(Protocol):
         """Append rows."""
 
     def close(self) -> None:
-        """End the file."""
+        """End what was written; the file itself is closed by the sink."""
+
+
+OpenWriter = Callable[[Path, pa.Schema, pa.NativeFile], Writer]
 
 
 @final
@@ -158,7 +155,8 @@ class FileSink(Sink):
     path
         The file to make or replace.
     open_writer
-        Opens a format's writer: (the path, the rows' schema, where to write) -> writer.
+        Opens a format's writer: (the path, the rows' schema, an open file) -> writer. What it
+        writes is packed on the way where the path's name ends in one of `COMPRESSIONS`.
 
     Raises
     ------
@@ -166,10 +164,11 @@ class FileSink(Sink):
         Where it cannot be written there.
     """
 
-    def __init__(self, path: Path, open_writer: Callable[[Path, pa.Schema, Path], Writer]) -> None:
+    def __init__(self, path: Path, open_writer: OpenWriter) -> None:
         self._path = path
         self._open = open_writer
         self._draft = Draft(path)
+        self._file: pa.NativeFile | None = None
         self._writer: Writer | None = None
         self._schema: pa.Schema | None = None
 
@@ -189,7 +188,9 @@ class FileSink(Sink):
         """
         with clear_of_disk(self._path):
             if self._writer is None:
-                self._writer = self._open(self._path, rows.schema, self._draft.path)
+                codec = COMPRESSIONS.get(self._path.suffix.lower())
+                self._file = pa.output_stream(str(self._draft.path), compression=codec)
+                self._writer = self._open(self._path, rows.schema, self._file)
                 self._schema = rows.schema
             if not rows.schema.equals(self._schema):
                 raise SourceError(
@@ -208,12 +209,15 @@ class FileSink(Sink):
             Where the disk is full, or no batch came, so that not even the columns are known.
         """
         try:
-            if self._writer is None:
+            if self._writer is None or self._file is None:
                 raise SourceError(
-                    f"no rows came to {self._path}", "a batch, which may have no rows"
+                    f"no rows came to {self._path}, so that not even its columns are known",
+                    "a row or more",
+                    "Is the source empty, or was every row of it set aside? No file was written.",
                 )
             with clear_of_disk(self._path):
                 self._writer.close()
+                self._file.close()
             self._draft.commit()
         except BaseException:
             self.abort()
@@ -221,10 +225,11 @@ class FileSink(Sink):
 
     def abort(self) -> None:
         """Leave what was there, and nothing else."""
-        if self._writer is not None:
+        for opened in (self._writer, self._file):
             # Some writers refuse to end what they could not begin; it is thrown away anyhow.
-            with contextlib.suppress(OSError, ValueError, pa.ArrowException):
-                self._writer.close()
+            if opened is not None:
+                with contextlib.suppress(OSError, ValueError, pa.ArrowException):
+                    opened.close()
         self._draft.abort()
 
 
@@ -302,104 +307,6 @@ def require(wanted: Sequence[str], available: Sequence[str], uri: str) -> None:
             raise ColumnError(
                 f"{uri} has no column {name!r}", "a column of it", near(name, available)
             )
-
-
-def find(uri: str, suffixes: Sequence[str]) -> list[Path]:
-    """Find the files that a path, a folder or a pattern with ``*`` names.
-
-    Raises
-    ------
-    SourceError
-        Where there are none, with near names.
-    """
-    try:
-        return _find(uri, suffixes)
-    except OSError as error:
-        raise unreadable(Path(uri), error) from None
-
-
-def _find(uri: str, suffixes: Sequence[str]) -> list[Path]:
-    path = Path(uri)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        # What begins with . or _ is hidden or, from Spark, a mark or a part not yet whole.
-        found = sorted(
-            one
-            for one in path.rglob("*")
-            if suffix_of(one) in suffixes
-            and one.is_file()
-            and not any(name.startswith((".", "_")) for name in one.relative_to(path).parts)
-        )
-        if not found:
-            raise SourceError(
-                f"the folder {uri} holds no file that can be read",
-                "files ending in " + " ".join(suffixes),
-            )
-        return found
-    if glob.has_magic(uri):
-        matched = sorted(Path(name) for name in glob.iglob(uri, recursive=True))  # noqa: PTH207 - Path.glob knows no absolute pattern
-        files = [one for one in matched if one.is_file()]
-        if not files:
-            raise SourceError(f"no file matches {uri}", "at least one", "Check the pattern.")
-        return files
-    parent = path.parent
-    names = [one.name for one in parent.iterdir()] if parent.is_dir() else []
-    mend = near(path.name, names) if parent.is_dir() else f"The folder {parent} does not exist."
-    raise SourceError(f"{uri} does not exist", "a file, a folder or a pattern", mend)
-
-
-def suffix_of(path: Path) -> str:
-    """Give a file's suffix in small letters, without that of a compression.
-
-    Examples
-    --------
-    >>> suffix_of(Path("a.CSV.gz"))
-    '.csv'
-    """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
-def open_bytes(path: Path) -> io.BufferedIOBase:
-    """Open a file, unpacking gzip, zstandard and bzip2 on the way.
-
-    Raises
-    ------
-    SourceError
-        Where it cannot be read.
-    """
-    try:
-        match path.suffix.lower():
-            case ".gz":
-                return cast("io.BufferedIOBase", gzip.open(path, "rb"))
-            case ".bz2":
-                return cast("io.BufferedIOBase", bz2.open(path, "rb"))
-            case ".zst":
-                return cast(
-                    "io.BufferedIOBase",
-                    io.BufferedReader(pa.CompressedInputStream(str(path), "zstd"), 1 << 20),
-                )
-            case _:
-                return path.open("rb")
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
-def unreadable(path: Path, error: Exception) -> SourceError:
-    """Say that a file cannot be read, and why, in one line."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    if isinstance(error, PermissionError):
-        return SourceError(
-            f"{path} cannot be read ({reason})", "a file that you may read", "Ask its owner."
-        )
-    return SourceError(
-        f"{path} cannot be read ({' '.join(reason.split())[:200]})",
-        "a whole file of the format that its name ends in",
-        "It may be cut off, damaged or of another format: fetch or export it again.",
-    )
 
 
 def _common(schemas: Sequence[tuple[Path, pa.Schema]]) -> pa.Schema:

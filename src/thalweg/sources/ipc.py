@@ -8,7 +8,8 @@ from typing import Any, Final, final
 
 import pyarrow as pa
 
-from thalweg.sources.files import Format, Piece, unreadable
+from thalweg.sources.files import Format, Piece
+from thalweg.sources.paths import unreadable
 
 _MAGIC: Final = b"ARROW1"
 
@@ -75,8 +76,8 @@ def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
         yield from reader
 
 
-def open_writer(path: Path, schema: pa.Schema, building: Path) -> Any:
+def open_writer(path: Path, schema: pa.Schema, file: pa.NativeFile) -> Any:
     """Open a writer of the file format, or of the stream format for ``.arrows``."""
     if path.suffix.lower() == ".arrows":
-        return pa.ipc.new_stream(str(building), schema)
-    return pa.ipc.new_file(str(building), schema)
+        return pa.ipc.new_stream(file, schema)
+    return pa.ipc.new_file(file, schema)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from thalweg.core.errors import SourceError
 from thalweg.sources.base import Batch, Position, Source
 from thalweg.sources.files import require, require_distinct
+from thalweg.sources.ndjson import texts
 
 _HASHED: Final = 65_536
 
@@ -111,12 +112,21 @@ def _seen(given: Any) -> pa.Table:
         return pa.table(dict(given))
     if isinstance(given, list | tuple) and given and all(isinstance(row, Mapping) for row in given):
         names = dict.fromkeys(name for row in given for name in row)
-        return pa.table({name: [row.get(name) for row in given] for name in names})
+        return pa.table({name: _column([row.get(name) for row in given]) for name in names})
     raise SourceError(
         f"a {type(given).__name__}" if given or not isinstance(given, list) else "an empty list",
         "a path, a table of pandas, Polars or Arrow, a dictionary of columns or a list of rows",
         "Rows are dictionaries: [{'rooms': 3, 'price': 9.5}].",
     )
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Make a column of rows' values; ones of several kinds become text, as in NDJSON."""
+    kinds = set(map(type, values)) - {type(None)}
+    try:
+        return texts(values) if bool in kinds and len(kinds) > 1 else pa.array(values)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return texts(values)
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -23,10 +23,13 @@ import pyarrow.json as pajson
 
 from thalweg.core.errors import SourceError
 from thalweg.sources.base import Reject
-from thalweg.sources.files import DAMAGE, Format, Piece, deal, open_bytes, unreadable
+from thalweg.sources.files import Format, Piece, deal
+from thalweg.sources.paths import DAMAGE, open_bytes, unreadable
+from thalweg.sources.text import KEPT
 
-BLOCK: Final = 8 << 20
-KEPT: Final = 10_000
+BLOCK: Final = 1 << 20
+_CONSTANT: Final = re.compile(rb"[:,\[]\s*-?(?:NaN|Inf)")
+"""What Arrow reads as a number, though JSON has none such."""
 _BLANK: Final = re.compile(rb"\n[ \t\r]*(?=\n)")
 
 
@@ -36,19 +39,28 @@ class NdJson(Format):
 
     suffixes = (".ndjson", ".jsonl", ".json")
     name = "NDJSON"
+    packed = True
 
     def schema(self, path: Path) -> pa.Schema:
         """Read the whole file once, in constant memory, for the types of its columns."""
         types: dict[str, pa.DataType] = {}
         lines = 0
+        head = b""
         for block, _ in _blocks(path):
+            if not lines:
+                head = block.lstrip().partition(b"\n")[0].strip()
+                _require_lines(path, head)
             lines += _filled(block)
             for name, kind in _types(block, types).items():
                 types[name] = _join(types.get(name, pa.null()), kind)
         if not lines:
-            raise SourceError(f"{path} is empty", "one JSON object a line", "Is it the right file?")
+            raise SourceError(
+                f"{path} is empty",
+                "one JSON object a line",
+                "NDJSON has no place for the names of columns: write tables of no rows as CSV.",
+            )
         if not types:
-            raise unreadable(path, ValueError("no line is a JSON object with keys"))
+            raise _no_objects(path, head)
         return pa.schema(list(types.items()))
 
     def read(
@@ -63,6 +75,37 @@ class NdJson(Format):
                 rows, places, rejects = _parse(path, block, line, wanted)
                 yield from deal(rows, first, [first + at for at in places], rejects, size, skip)
             first += count
+
+
+def _require_lines(path: Path, head: bytes) -> None:
+    """Check by its first line that a file is not one JSON document over many lines.
+
+    Raises
+    ------
+    SourceError
+        Where it is, saying how to convert it.
+    """
+    if head == b"{" or re.match(rb"\[\s*(\{|$)", head):
+        whole, query = ("object", ".") if head == b"{" else ("array", "'.[]'")
+        raise SourceError(
+            f"{path} is one JSON {whole}",
+            "one JSON object a line",
+            f"Convert it, for example: jq -c {query} {path.name} > rows.ndjson.",
+        )
+
+
+def _no_objects(path: Path, head: bytes) -> SourceError:
+    """Say what a file without any object may be, from its first line."""
+    text = head[:200].decode("utf-8", "replace")
+    if len(re.split("[,;\t|]", text)) > 1 and text[0] not in "[{":
+        mend = f"It looks like CSV: rename it to {path.stem}.csv."
+    else:
+        mend = "Is it the right file?"
+    return SourceError(
+        f"{path} holds no JSON object with keys; it begins with {text[:40]!r}",
+        "one JSON object a line",
+        mend,
+    )
 
 
 def _blocks(path: Path) -> Iterator[tuple[bytes, int]]:
@@ -103,7 +146,7 @@ def _is_text(block: bytes) -> bool:
 def _read(block: bytes, schema: pa.Schema, others: str) -> pa.Table | None:
     """Let Arrow parse a block; nothing where it cannot, or does not see one row a line."""
     count = _filled(block)
-    if not count or not _is_text(block):
+    if not count or not _is_text(block) or _CONSTANT.search(block):
         return None
     try:
         table = pajson.read_json(
@@ -197,34 +240,51 @@ def _parse(
 def _object(line: bytes) -> dict[str, Any] | str:
     """Read one line: an object, or in words why it is none."""
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         return str(error)
     return row if isinstance(row, dict) else f"a {type(row).__name__}"
 
 
+def _refuse(constant: str) -> float:
+    """Refuse NaN and Infinity, which Python reads but JSON has not."""
+    raise ValueError(f"{constant} is no JSON")
+
+
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     """Hold values as the type that was found for the whole file."""
     if pa.types.is_string(kind):
-        return pa.array([_text(value) for value in values], kind)
+        return texts(values)
     if pa.types.is_floating(kind):
         return pa.array([None if value is None else float(value) for value in values], kind)
     return pa.array(values, kind)
 
 
+def texts(values: Iterable[Any]) -> pa.Array:
+    """Give values of several kinds as text: texts as they are, all else as JSON.
+
+    Examples
+    --------
+    >>> texts(["a", 1, None, [True]]).to_pylist()
+    ['a', '1', None, '[true]']
+    """
+    return pa.array([_text(value) for value in values], pa.string())
+
+
 def _text(value: Any) -> str | None:
-    """Give a value's JSON, but texts as they are."""
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool | int | float | list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)  # As a date in memory, for which JSON has no form.
 
 
 @final
 class Writer:
     """Writes one JSON object a line. Numbers that are not finite become null: JSON has none."""
 
-    def __init__(self, building: Path) -> None:
-        self._file = building.open("wb")
+    def __init__(self, file: pa.NativeFile) -> None:
+        self._file = file
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Append rows; bytes become base64."""
@@ -234,10 +294,9 @@ class Writer:
             self._file.write(text.encode())
 
     def close(self) -> None:
-        """End the file."""
-        self._file.close()
+        """Do nothing: no line comes after the last row."""
 
 
-def open_writer(path: Path, schema: pa.Schema, building: Path) -> Writer:  # noqa: ARG001 - every writer's signature
+def open_writer(path: Path, schema: pa.Schema, file: pa.NativeFile) -> Writer:  # noqa: ARG001 - every writer's signature
     """Open a writer of newline-delimited JSON."""
-    return Writer(building)
+    return Writer(file)

@@ -9,7 +9,8 @@ from typing import final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thalweg.sources.files import Format, Piece, unreadable
+from thalweg.sources.files import Format, Piece
+from thalweg.sources.paths import unreadable
 
 
 @final
@@ -60,6 +61,6 @@ class Parquet(Format):
             raise unreadable(path, error) from None
 
 
-def open_writer(path: Path, schema: pa.Schema, building: Path) -> pq.ParquetWriter:  # noqa: ARG001
+def open_writer(path: Path, schema: pa.Schema, file: pa.NativeFile) -> pq.ParquetWriter:  # noqa: ARG001
     """Open a writer of Parquet, compressed with zstandard."""
-    return pq.ParquetWriter(building, schema, compression="zstd")
+    return pq.ParquetWriter(file, schema, compression="zstd")

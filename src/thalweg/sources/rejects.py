@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from thalweg.core.files import atomic_file
@@ -26,8 +27,13 @@ def write_rejects(rejects: Iterable[Reject], path: Path) -> int:
     int
         How many there were.
     """
-    lines = [json.dumps(asdict(reject), ensure_ascii=False) for reject in rejects]
-    if lines:
-        with atomic_file(path) as building:
-            building.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return len(lines)
+    left = iter(rejects)
+    first = next(left, None)
+    if first is None:
+        return 0
+    count = 0
+    with atomic_file(path) as building, building.open("w", encoding="utf-8") as file:
+        # One at a time: there may be more than memory holds.
+        for count, reject in enumerate(chain([first], left), 1):  # noqa: B007 - told at the end
+            file.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
+    return count

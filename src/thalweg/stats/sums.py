@@ -78,16 +78,9 @@ class ExactSum(Summary):
         return _rounded(self._total, self.count << _SCALE)
 
     @property
-    def population_variance(self) -> float:
-        """The mean squared distance from the mean, rounded once; NaN of nothing."""
-        return self._variance(self.count)
-
-    @property
     def variance(self) -> float:
         """The sample variance (divided by count - 1), rounded once; 0 of one value."""
-        return self._variance(max(self.count - 1, min(self.count, 1)))
-
-    def _variance(self, divisor: int) -> float:
+        divisor = max(self.count - 1, min(self.count, 1))
         squared = self.count * self._squares - self._total**2
         return _rounded(squared, self.count * divisor << 2 * _SCALE)
 

@@ -8,6 +8,7 @@ checkpoint and ends with the same weights, bit for bit.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from thalweg.core.errors import OptionError
 from thalweg.core.seeds import derive
 from thalweg.data.arrays import Arrays
 from thalweg.data.loader import Loader
@@ -41,8 +43,8 @@ class Judged:
     arrays
         The encoded rows [N].
     held
-        int64 [N]: for each row the member that holds it out and so may judge it; None where no
-        member learns from these rows.
+        int64 [N, judges]: for each row the members that hold it out and so may judge it; None
+        where no member learns from these rows.
     """
 
     arrays: Arrays
@@ -118,7 +120,13 @@ class Loop:
                 callback.on_end(self)
 
     def run_epoch(self, number: int) -> None:
-        """Pass once over the training rows, then judge."""
+        """Pass once over the training rows, then judge.
+
+        Raises
+        ------
+        OptionError
+            Where the loss is no finite number any more.
+        """
         began = time.monotonic()
         torch.manual_seed(derive(self.seed, "epoch", number))
         self.network.train()
@@ -131,6 +139,13 @@ class Loop:
                 callback.on_step(self)
         with self.predicting():
             loss, metric = self.judge(self.outputs())
+        if not math.isfinite(loss + float(total)):
+            raise OptionError(
+                f"training diverged in epoch {number + 1}: its loss is no finite number",
+                "a loss that falls",
+                f"Lower the learning rate ({self.recipe.learning_rate:g}) or bound the gradient: "
+                "--set learning_rate=... --set clip=1.",
+            )
         self.epochs.append(
             Epoch(
                 epoch=number,

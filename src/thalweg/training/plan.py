@@ -8,6 +8,7 @@ A run that is resumed keeps its plan, so it ends with the same weights as one th
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, final
+
+import torch
 
 from thalweg.core.errors import ArtifactError, OptionError
 from thalweg.core.files import atomic_file
@@ -26,7 +29,10 @@ _SAFETY: Final = 1.15
 
 
 def seconds_per_step(loop: Loop) -> float:
-    """Time a few steps on a copy of the network; the loop itself is left as it is."""
+    """Time a few steps, each with its share of judging, on a copy of the network.
+
+    The loop itself and the global random numbers are left as they are.
+    """
     trial = Loop(
         copy.deepcopy(loop.network),
         loop.recipe,
@@ -36,15 +42,20 @@ def seconds_per_step(loop: Loop) -> float:
         loop.seed,
         bfloat16=loop.bfloat16,
     )
-    trial.network.train()
     batches = list(islice(loop.loader.epoch(0), 12))
-    trial.step(batches[0])
-    began = time.perf_counter()
-    done = 0
-    while time.perf_counter() - began < 0.5 and done < 50:
-        trial.step(batches[done % len(batches)])
-        done += 1
-    return (time.perf_counter() - began) / done
+    with torch.random.fork_rng(devices=[]):
+        trial.network.train()
+        trial.step(batches[0])
+        began = time.perf_counter()
+        done = 0
+        while time.perf_counter() - began < 0.5 and done < 50:
+            trial.step(batches[done % len(batches)])
+            done += 1
+        stepped = time.perf_counter()
+        with trial.predicting():
+            trial.judge(trial.outputs())
+        judged = time.perf_counter()
+    return (stepped - began) / done + (judged - stepped) / loop.loader.steps
 
 
 def fitting(recipe: Recipe, steps: int, step_seconds: float, seconds: float) -> Recipe:
@@ -98,7 +109,7 @@ class Plan:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as building:
-            building.write_text(json.dumps(facts, indent=1))
+            building.write_text(json.dumps({**facts, "seal": _seal(facts)}, indent=1))
 
     @classmethod
     def load(cls, path: Path) -> Plan:
@@ -111,15 +122,17 @@ class Plan:
         """
         try:
             facts = json.loads(path.read_text())
-            return cls(
-                facts["settings"], facts["fingerprint"], Recipe.model_validate(facts["recipe"])
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"the plan {path} cannot be read ({error})",
-                "a run that was interrupted",
-                "Start again without --resume.",
-            ) from None
+            if facts.pop("seal") == _seal(facts):
+                recipe = Recipe.model_validate(facts["recipe"])
+                return cls(facts["settings"], facts["fingerprint"], recipe)
+            why = "its hash differs"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = str(error).splitlines()[0]
+        raise ArtifactError(
+            f"the plan {path} cannot be read ({why})",
+            "a run that was interrupted",
+            "Start again without --resume.",
+        )
 
     def check(self, settings: Mapping[str, Any], fingerprint: str) -> None:
         """Refuse to go on with other settings or other rows.
@@ -143,3 +156,8 @@ class Plan:
                 "the rows that the run was begun with",
                 "Start again without --resume.",
             )
+
+
+def _seal(facts: Mapping[str, Any]) -> str:
+    """Hash a plan, so that a flipped byte is an error, never another outcome."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from thalweg.core.files import atomic_folder
 
 TENSORS: Final = "state.safetensors"
 FACTS: Final = "state.json"
+SEAL: Final = "state.sha256"
+"""The hash of both files, so that a flipped byte is an error, never another outcome."""
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -63,9 +66,11 @@ class Snapshot:
             for group, tensors in self.tensors.items()
             for name, value in tensors.items()
         }
+        tensors, facts = save_tensors(flat), json.dumps(self.facts).encode()
         with atomic_folder(folder) as building:
-            (building / TENSORS).write_bytes(save_tensors(flat))
-            (building / FACTS).write_text(json.dumps(self.facts))
+            (building / TENSORS).write_bytes(tensors)
+            (building / FACTS).write_bytes(facts)
+            (building / SEAL).write_text(_seal(tensors, facts))
 
     @classmethod
     def load(cls, folder: Path) -> Snapshot:
@@ -77,19 +82,31 @@ class Snapshot:
             Where it is damaged.
         """
         try:
-            flat = load_tensors((folder / TENSORS).read_bytes())
-            facts = json.loads((folder / FACTS).read_text())
+            content, plain = (folder / TENSORS).read_bytes(), (folder / FACTS).read_bytes()
+            if (folder / SEAL).read_bytes() != _seal(content, plain).encode():
+                raise damaged(folder, "its hash differs")
+            flat, facts = load_tensors(content), json.loads(plain)
         except (OSError, ValueError, SafetensorError) as error:
-            raise ArtifactError(
-                f"the checkpoint {folder} cannot be read ({error})",
-                "a whole checkpoint",
-                "Start again without --resume.",
-            ) from None
+            raise damaged(folder, str(error)) from None
         tensors: dict[str, dict[str, Tensor]] = {}
         for key, value in flat.items():
             group, _, name = key.partition("/")
             tensors.setdefault(group, {})[name] = value
         return cls(facts, tensors)
+
+
+def damaged(folder: Path, why: str) -> ArtifactError:
+    """Say that a checkpoint cannot be gone on from."""
+    return ArtifactError(
+        f"the checkpoint {folder} cannot be read ({why})",
+        "a whole checkpoint",
+        "Start again without --resume.",
+    )
+
+
+def _seal(tensors: bytes, facts: bytes) -> str:
+    """Hash both files."""
+    return hashlib.sha256(hashlib.sha256(tensors).digest() + facts).hexdigest()
 
 
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from thalweg.core.errors import OptionError
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
 from thalweg.data.loader import Loader, class_weights
@@ -38,8 +39,8 @@ from thalweg.training.plan import Plan, fitting, seconds_per_step
 PLAN: Final = "plan.json"
 CHECKPOINT: Final = "checkpoint"
 
-LEAST_FOLDS: Final = 8
-"""Every member learns from at least seven eighths of the training rows."""
+FOLDS: Final = 8
+"""Every member learns from seven eighths of the training rows, or from all of them."""
 
 MOST_JUDGED: Final = 20_000
 
@@ -58,22 +59,25 @@ class Run:
     balance
         See `thalweg.data.loader.Balance`.
     threshold
-        See `thalweg.models.calibration`.
+        See `thalweg.models.calibration`; None for its default.
     folder
         Where the plan and the checkpoint lie while training; None keeps none.
     resume
         Go on from the folder's checkpoint, where there is one.
     settings
         The verb's arguments, to be written down.
+    every
+        Seconds between checkpoints.
     """
 
     seed: int = 0
     seconds: float | None = None
     balance: str = "none"
-    threshold: str | float = "f1"
+    threshold: str | float | None = None
     folder: Path | None = None
     resume: bool = False
     settings: Mapping[str, Any] | None = None
+    every: float = 5.0
 
 
 def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> Model:
@@ -100,6 +104,18 @@ def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> M
     OptionError
         Where an option cannot be, or a run is resumed with others.
     """
+    if run.balance != "none" and prepared.schema.task == "regression":
+        raise OptionError(
+            f"the balance is {run.balance!r} and the target a number",
+            "a target of classes to balance",
+            "Leave out --balance.",
+        )
+    if run.threshold is not None and prepared.schema.task != "binary":
+        raise OptionError(
+            f"the threshold is {run.threshold!r} and the target not of two classes",
+            "a target of two classes to decide between",
+            "Leave out --threshold.",
+        )
     if run.balance == "focal" and not recipe.focusing:
         recipe = recipe.turned({"focusing": 2.0})
     settings = dict(run.settings or {})
@@ -117,6 +133,8 @@ def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> M
                 )
                 loop, stopping = build_loop(prepared, fitted, run, progress)
         if run.folder is not None:
+            # The plan first: without one, no leftover of another run is ever gone on from.
+            (run.folder / PLAN).unlink(missing_ok=True)
             shutil.rmtree(run.folder, ignore_errors=True)
             Plan(settings, prepared.fingerprint, loop.recipe).save(run.folder / PLAN)
     elif run.folder is not None:
@@ -144,10 +162,10 @@ def build_loop(
     schema = prepared.schema
     arrays = prepared.train.arrays
     classes = None if schema.task == "regression" else classes_of(arrays)
-    held = held_by(prepared, recipe.members, run.seed)
-    arrays = arrays.weighted(_weights(held, classes, recipe.members, run.balance))
+    fold = folds_of(prepared, run.seed)
+    arrays = arrays.weighted(_weights(fold, classes, recipe.members, run.balance))
     loader = Loader(arrays, recipe.batch_size, run.seed, classes, run.balance)
-    judged = _few(judged_rows(prepared, held, recipe.members))
+    judged = _few(judged_rows(prepared, fold, recipe.members))
     judge = Judge(schema.task == "regression", judged.arrays)
     stopping = EarlyStopping(recipe.patience)
     callbacks: list[Callback] = [Averaging(recipe.averaging)] if recipe.averaging else []
@@ -156,7 +174,7 @@ def build_loop(
         callbacks.append(Deadline(run.seconds))
     callbacks.append(Showing(progress, judge.metric))
     if run.folder is not None:
-        callbacks.append(Checkpoints(run.folder / CHECKPOINT))
+        callbacks.append(Checkpoints(run.folder / CHECKPOINT, run.every))
     network = Network(schema, recipe, run.seed)
     network.prepare(prepared.train.arrays)
     loop = Loop(
@@ -165,24 +183,30 @@ def build_loop(
     return loop, stopping
 
 
-def held_by(prepared: Prepared, members: int, seed: int) -> NDArray[np.int64] | None:
-    """Give the member that holds out each training row, int64 [N].
+def folds_of(prepared: Prepared, seed: int) -> NDArray[np.int64] | None:
+    """Give each training row's fold, int64 [N]; None where a validation part exists.
 
-    None where a validation part exists. Numbers beyond the members are rows that all learn from.
+    Member m of the network holds out fold m (modulo `FOLDS`): it never learns from these rows.
     """
     if len(prepared.validation.arrays):
         return None
     arrays = prepared.train.arrays
     classes = None if prepared.schema.task == "regression" else classes_of(arrays)
-    return folds(prepared.train.groups, max(members, LEAST_FOLDS), seed, classes)
+    return folds(prepared.train.groups, FOLDS, seed, classes)
 
 
-def judged_rows(prepared: Prepared, held: NDArray[np.int64] | None, members: int) -> Judged:
-    """Give the rows that some member, or all, never learned from."""
-    if held is None:
+def judged_rows(prepared: Prepared, fold: NDArray[np.int64] | None, members: int) -> Judged:
+    """Give the rows that some members, or all, never learned from, and which these are.
+
+    Of equal rows one is judged. They share a fold, so to the member that holds it out thousands
+    of copies are one surprise, which must not outvote all others.
+    """
+    if fold is None:
         return Judged(prepared.validation.arrays)
-    rows = np.flatnonzero(held < members)
-    return Judged(prepared.train.arrays.take(rows), held[rows])
+    _, distinct = np.unique(prepared.train.hashes, return_index=True)
+    rows = np.sort(distinct[fold[distinct] < members])
+    judges = FOLDS * np.arange(max(1, members // FOLDS))
+    return Judged(prepared.train.arrays.take(rows), fold[rows, None] + judges)
 
 
 def _few(judged: Judged) -> Judged:
@@ -195,16 +219,18 @@ def _few(judged: Judged) -> Judged:
 
 
 def _weights(
-    held: NDArray[np.int64] | None,
+    fold: NDArray[np.int64] | None,
     classes: NDArray[np.int64] | None,
     members: int,
     balance: str,
 ) -> NDArray[np.float32] | None:
     """Weigh rows by class, and by member where members hold rows out."""
     by_class = class_weights(classes) if balance == "weights" and classes is not None else None
-    if held is None:
+    if fold is None:
         return by_class
-    by_member: NDArray[np.float32] = (held[:, None] != np.arange(members)).astype(np.float32)
+    by_member: NDArray[np.float32] = (fold[:, None] != np.arange(members) % FOLDS).astype(
+        np.float32
+    )
     if by_class is not None:
         by_member *= by_class[:, None]
     return by_member
@@ -254,8 +280,8 @@ def _model(
 ) -> Model:
     """Calibrate and put together."""
     loop.network.eval()
-    held = held_by(prepared, loop.recipe.members, run.seed)
-    judged = judged_rows(prepared, held, loop.recipe.members)
+    fold = folds_of(prepared, run.seed)
+    judged = judged_rows(prepared, fold, loop.recipe.members)
     outputs = forward_all(loop.network, judged.arrays, judged.held)
     task = prepared.schema.task
     if task is None:
@@ -301,7 +327,8 @@ def _calibrate(task: Task, outputs: Outputs, judged: Judged, run: Run) -> Calibr
         return Calibration.fit(task, outputs.answers, truth, spread=spread)
     bias = run.balance in ("weights", "oversample", "undersample", "focal")
     truth = classes_of(judged.arrays)
-    return Calibration.fit(task, outputs.answers, truth, threshold=run.threshold, bias=bias)
+    threshold = "f1" if run.threshold is None else run.threshold
+    return Calibration.fit(task, outputs.answers, truth, threshold=threshold, bias=bias)
 
 
 def versions() -> dict[str, str]:

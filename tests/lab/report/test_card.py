@@ -57,6 +57,23 @@ def test_a_model_that_was_not_judged_says_so(binary: Story) -> None:
     assert "It was not judged yet" in card_of(binary, evaluation=None)
 
 
+def test_it_says_how_rows_are_called(binary: Story, multiclass: Story) -> None:
+    settings = {"threshold": "f1"}
+    training = binary.training.model_copy(update={"settings": settings})
+    card = card_of(binary, training=training)
+    assert "are about the class \\>50K" in card
+    assert "0.413, chosen for F1 on rows it had not learned from; rivals decide at 0.5" in card
+    assert "are about the class" not in card_of(multiclass)
+
+
+def test_folds_epochs_and_the_fingerprint_are_said_as_they_are(binary: Story) -> None:
+    folded = card_of(binary, rows=binary.rows.model_copy(update={"validation": 0}))
+    assert "each member of the network held out an eighth of its own" in folded
+    assert "to validate" not in folded
+    assert "epoch 16 kept" in folded
+    assert "names, sizes and times of change" in folded
+
+
 def test_few_rows_are_named_as_a_limit(binary: Story) -> None:
     few = binary.rows.model_copy(update={"train": 312})
     assert "It learned from 312 rows only" in card_of(binary, rows=few)

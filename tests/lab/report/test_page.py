@@ -149,7 +149,7 @@ def test_the_headline_stands_beside_the_best_baseline(binary: Story, regression:
     assert "A baseline is better at log loss" in page_of(binary).text
     text = page_of(regression).text
     assert "is off by 30,120 on average on 4,128 others" in text
-    assert "level with the best baseline, boosted trees, with 45,400" in text
+    assert "beside the best baseline, boosted trees, with 45,400" in text
     assert "A baseline is better" not in text
 
 
@@ -310,10 +310,34 @@ def test_one_epoch_one_class_one_column(binary: Story) -> None:
     )
     epochs = told.training.epochs[:1]
     told = replace(
-        told, training=told.training.model_copy(update={"epochs": epochs, "best_epoch": 1})
+        told, training=told.training.model_copy(update={"epochs": epochs, "best_epoch": 0})
     )
     page = check(render_report(**told.given()))
     assert "no baseline to compare it with" in page.text
+
+
+def test_folds_are_not_called_validation_rows(story: Story) -> None:
+    folded = replace(story, rows=story.rows.model_copy(update={"validation": 0}))
+    text = check(render_report(**folded.given())).text
+    assert "held-out folds" in text
+    assert "each member of the network held out an eighth of its own" in text
+    assert "validation rows" not in text
+    assert "to validate" not in text
+    assert "to validate" in page_of(story).text
+
+
+def test_epochs_count_from_1(binary: Story) -> None:
+    text = page_of(binary).text
+    assert "the weights of epoch 16 were kept" in text
+    assert "marks epoch 16, whose weights were kept" in text
+
+
+def test_it_says_how_rows_are_called(binary: Story, regression: Story) -> None:
+    text = page_of(binary).text
+    assert "are about the class >50K" in text
+    assert "0.413, chosen for F1 on rows it had not learned from; rivals decide at 0.5" in text
+    assert "does not by itself show which model is better" in text
+    assert "rivals decide" not in page_of(regression).text
 
 
 def test_residuals_that_are_all_equal(regression: Story) -> None:

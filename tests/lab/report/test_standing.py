@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from thalweg.lab.report.standing import contests, lost
+from thalweg.lab.report.standing import contests, decision, lost
 from thalweg.lab.report.tables import contest_lines
 from thalweg.models.record import Baseline, Evaluation, Figure
 
@@ -40,6 +40,32 @@ def test_the_verdict_knows_which_way_is_better(
     [contest] = contests(judged(metric, near(own), trees=near(rival)))
     assert contest.verdict == verdict
     assert lost([contest]) == ([contest] if verdict == "behind" else [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("f1", ", chosen for F1 on rows it had not learned from;"),
+        ("balanced_accuracy", ", chosen for balanced accuracy on rows"),
+        (0.376, "0.376;"),
+        ([1, 5], "0.376;"),
+        (None, ", chosen for F1 on rows"),
+    ],
+)
+def test_the_threshold_is_said_with_what_it_was_chosen_for(asked: object, why: str) -> None:
+    found = judged("f1", near(1), trees=near(1)).model_copy(
+        update={"task": "binary", "classes": ["no", "yes"], "threshold": 0.376}
+    )
+    said = decision(found, {"threshold": asked})
+    assert why in said
+    assert said.endswith(
+        "rivals decide at 0.5: compare accuracy, precision, recall and F1 with that in mind."
+    )
+    alone = decision(found.model_copy(update={"baselines": {}}))
+    assert alone.endswith("calls a row yes from a probability of 0.376.")
+    likelier = decision(found.model_copy(update={"threshold": None}))
+    assert likelier == "Precision, recall, F1 and average precision are about the class yes."
+    assert decision(judged("rmse", near(1))) == ""
 
 
 def test_the_best_of_each_row_is_marked() -> None:

@@ -35,7 +35,7 @@ def render_card(
     schema
         Its fitted columns.
     fingerprint
-        The hash of the rows that it was trained on.
+        Of the source: it changes when the source does (files: names, sizes, times of change).
     rows
         How many rows went where.
     training
@@ -56,7 +56,7 @@ def render_card(
     parts = [
         _purpose(name, schema, rows, evaluation, found),
         *([_section("Warnings", _bullets(map(escaped, told)))] if told else []),
-        _section("How well it does", _figures(evaluation, found)),
+        _section("How well it does", _figures(evaluation, found, training)),
         _section("Where it is weak", _weak(evaluation)),
         _section("What it was trained on", _data(schema, fingerprint, rows)),
         _section("Limits", _limits(rows, evaluation, found)),
@@ -116,7 +116,7 @@ def _purpose(
     return "\n\n".join(lines)
 
 
-def _figures(evaluation: Evaluation | None, found: Sequence[Contest]) -> str:
+def _figures(evaluation: Evaluation | None, found: Sequence[Contest], training: Training) -> str:
     if evaluation is None or not found:
         return "It was not judged yet: `thalweg evaluate` does it on labelled rows."
     contenders = found[0].contenders
@@ -132,8 +132,11 @@ def _figures(evaluation: Evaluation | None, found: Sequence[Contest]) -> str:
         lines.append(f"| {escaped(contest.metric.label, 40)} | " + " | ".join(cells) + " |")
     notes = [
         f"All figures are on {counted(evaluation.rows, 'row')} that no model saw while it was "
-        "trained, with 95% intervals in brackets; the best of each row is bold."
+        "trained, with 95% intervals in brackets; the best of each row is bold. " + standing.OVERLAP
     ]
+    decision = standing.decision(evaluation, training.settings)
+    if decision:
+        notes.append(escaped(decision))
     worse = standing.lost(found)
     if worse:
         names = wording.joined(escaped(contest.metric.label, 40) for contest in worse)
@@ -156,11 +159,12 @@ def _weak(evaluation: Evaluation | None) -> str:
 
 def _data(schema: Schema, fingerprint: str, rows: Rows) -> str:
     counts = [
-        f"{counted(rows.train, 'row')} to train, {rows.validation:,} to validate, "
-        f"{rows.test:,} to test",
+        f"rows: {wording.parts(rows)}",
         *([f"{counted(rows.dropped, 'row')} dropped by cleaning"] if rows.dropped else []),
         *([f"{counted(rows.rejected, 'row')} set aside as unreadable"] if rows.rejected else []),
-        f"fingerprint {quoted(fingerprint, 100)}",
+        f"fingerprint of the source: {quoted(fingerprint, 140)}. It changes when the source does "
+        "(files: names, sizes and times of change; tables in memory: content); it does not prove "
+        "which rows a file held",
     ]
     lines = [_bullets(counts), "", "| column | kind | why |", "|---|---|---|"]
     lines += [
@@ -207,7 +211,7 @@ def _use(name: str) -> str:
 def _training(training: Training) -> str:
     facts = [
         f"{counted(training.parameters, 'weight')}, {counted(len(training.epochs), 'epoch')} "
-        f"(epoch {training.best_epoch} kept; ended by {escaped(training.stopped)}), "
+        f"(epoch {training.best_epoch + 1} kept; ended by {escaped(training.stopped)}), "
         f"{wording.duration(training.seconds)}, seed {training.seed}",
     ]
     settings = tables.settings_rows(training.settings)

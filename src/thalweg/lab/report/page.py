@@ -78,12 +78,14 @@ def render_report(
         leading=found[0] if found else None,
         headline=standing.headline(evaluation, rows.train, found[0] if found else None),
         lost=standing.lost(found),
+        overlap=standing.OVERLAP,
+        decision=standing.decision(evaluation, training.settings),
         drawn=[
             (contest, tables.contest_lines(contest))
             for contest in found
             if contest.metric.name != wording.COVERAGE
         ],
-        learning=plots.learning_plots(training),
+        learning=plots.learning_plots(training, wording.held_out(rows)),
         reliability=None if evaluation.task == "regression" else plots.reliability_plot(evaluation),
         confusion=tables.confusion(evaluation),
         errors=plots.regression_plots(evaluation) if evaluation.task == "regression" else [],
@@ -202,7 +204,11 @@ def _environment() -> Environment:
         "metric": tables.metric_label,
         "drawing": Markup,
     }
-    environment.globals |= {"counted": wording.counted, "joined": wording.joined}
+    environment.globals |= {
+        "counted": wording.counted,
+        "joined": wording.joined,
+        "parts": wording.parts,
+    }
     return environment
 
 

@@ -58,10 +58,18 @@ class Plot:
     legend: Sequence[tuple[str, str]] = ()
 
 
-def learning_plots(training: Training) -> list[Plot]:
+def learning_plots(training: Training, held_out: str = "validation rows") -> list[Plot]:
     """Draw loss, leading metric and learning rate over the epochs.
 
-    The metric is left out where it is the validation loss itself (the log loss of classes).
+    Epochs count from 1. The metric is left out where it is the validation loss itself (the log
+    loss of classes).
+
+    Parameters
+    ----------
+    training
+        How the network was trained.
+    held_out
+        What the rows are called that training was steered by.
     """
     epochs = training.epochs
     if not epochs:
@@ -70,21 +78,21 @@ def learning_plots(training: Training) -> list[Plot]:
     validation = _floats(epoch.validation_loss for epoch in epochs)
     metric = _floats(epoch.metric for epoch in epochs)
     rates = _floats(epoch.learning_rate for epoch in epochs)
-    at = _floats(epoch.epoch for epoch in epochs)
-    best = training.best_epoch
+    at = _floats(epoch.epoch + 1 for epoch in epochs)
+    best = training.best_epoch + 1
     label = metric_named(training.metric).label
     plots = [
         Plot(
             "Loss",
             f"Lower is better. The dashed line marks epoch {best}, whose weights were kept.",
             _over_epochs("loss", at, {svg.SECOND: train, svg.ACCENT: validation}, best, "loss"),
-            (("second", "training rows"), ("accent", "validation rows")),
+            (("second", "training rows"), ("accent", held_out)),
         )
     ]
     if not np.allclose(metric, validation, equal_nan=True):
         plots.append(
             Plot(
-                f"{label} on validation rows",
+                f"{label} on {held_out}",
                 f"{_at(at, metric, best)} at the kept epoch.",
                 _over_epochs("metric", at, {svg.ACCENT: metric}, best, label),
             )

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
 from thalweg.lab.report import wording
 from thalweg.lab.report.wording import Metric, finite, interval, metric_named, number
 from thalweg.models.record import Evaluation, Figure
 
 MODEL: Final = "thalweg"
+
+OVERLAP: Final = (
+    "Each interval is of one figure alone: that two overlap does not by itself show which "
+    "model is better, or that they are equally good."
+)
+
+_AIMS: Final = {"f1": "F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 
 _FAR: Final = 1.5
 """How many widths of the others' range a rival may lie outside it before the axis leaves it out."""
@@ -221,9 +228,47 @@ def honest_clause(contest: Contest) -> str:
     endings = {
         "ahead": f"{said}, better than {theirs}",
         "behind": f"{said}, worse than {theirs}",
-        "level": f"{said}, level with {theirs}: the intervals overlap",
+        "level": f"{said}, beside {theirs}: the intervals overlap",
     }
     return endings[contest.verdict]
+
+
+def decision(evaluation: Evaluation, settings: Mapping[str, Any] | None = None) -> str:
+    """Say of two classes which one the figures are about, and how each model decides.
+
+    Parameters
+    ----------
+    evaluation
+        How well the model does.
+    settings
+        What it was trained with, where that is known: says what its threshold was chosen for.
+
+    Returns
+    -------
+    str
+        Nothing where the task is another.
+
+    Examples
+    --------
+    >>> share = Figure(value=0.873, low=0.868, high=0.879)
+    >>> found = Evaluation(task="binary", rows=99, metric="f1", metrics={"f1": share},
+    ...     classes=["no", "yes"], threshold=0.376)
+    >>> decision(found).partition(". ")[2]
+    'Thalweg calls a row yes from a probability of 0.376.'
+    """
+    if evaluation.task != "binary" or len(evaluation.classes) != 2:
+        return ""
+    positive = wording.cut(evaluation.classes[1])
+    said = f"Precision, recall, F1 and average precision are about the class {positive}."
+    if evaluation.threshold is None:
+        return said
+    aim = None if settings is None else _AIMS.get(str(settings.get("threshold") or "f1"))
+    why = f", chosen for {aim} on rows it had not learned from" if aim else ""
+    rivals = "; rivals decide at 0.5: compare accuracy, precision, recall and F1 with that in mind"
+    return (
+        f"{said} Thalweg calls a row {positive} from a probability of "
+        f"{evaluation.threshold:.3g}{why}{rivals if evaluation.baselines else ''}."
+    )
 
 
 def lost(found: Sequence[Contest]) -> list[Contest]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from thalweg.lab.metrics import better
-from thalweg.models.record import Figure
+from thalweg.models.record import Figure, Rows
 
 NOTHING: Final = "–"
 """Stands where a figure is not known."""
@@ -179,6 +179,35 @@ def share(part: float, whole: float = 1.0) -> str:
     if 99.9 < percent < 100:
         return "> 99.9%"
     return f"{percent:.0f}%" if percent in {0, 100} else f"{percent:.1f}%"
+
+
+def held_out(rows: Rows) -> str:
+    """Name the rows by which training was steered.
+
+    Examples
+    --------
+    >>> held_out(Rows(train=90, validation=0, test=10))
+    'held-out folds'
+    """
+    return "validation rows" if rows.validation else "held-out folds"
+
+
+def parts(rows: Rows) -> str:
+    """Say how many rows went where.
+
+    Examples
+    --------
+    >>> parts(Rows(train=80, validation=10, test=10))
+    '80 to train, 10 to validate, 10 to test'
+    >>> parts(Rows(train=90, validation=0, test=10))
+    '90 to train, of which each member of the network held out an eighth of its own, 10 to test'
+    """
+    validated = (
+        f"{rows.validation:,} to validate"
+        if rows.validation
+        else "of which each member of the network held out an eighth of its own"
+    )
+    return f"{rows.train:,} to train, {validated}, {rows.test:,} to test"
 
 
 def chance(probability: float) -> str:

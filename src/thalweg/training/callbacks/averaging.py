@@ -45,8 +45,10 @@ class Averaging(Callback):
         """Move the average towards the weights."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        weights = [parameter.detach() for parameter in loop.network.parameters()]
-        torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
+        # By name: what was recalled stands in another order.
+        weights = {name: p.detach() for name, p in loop.network.named_parameters()}
+        average = [self._average[name] for name in weights]
+        torch._foreach_lerp_(average, list(weights.values()), 1 - decay)
 
     @contextlib.contextmanager
     def predicting(self, loop: Loop) -> Iterator[None]:
@@ -67,4 +69,5 @@ class Averaging(Callback):
     def recall(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Go on from an average."""
         self._steps = facts["steps"]
-        self._average = dict(tensors)
+        # Copied, for what was read from a file need not be aligned as weights are.
+        self._average = {name: value.clone() for name, value in tensors.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, final
 
 from thalweg.training.callbacks.base import Callback
-from thalweg.training.state import Snapshot
+from thalweg.training.state import Snapshot, damaged
 
 if TYPE_CHECKING:
     from thalweg.training.loop import Loop
@@ -40,8 +40,19 @@ class Checkpoints(Callback):
             self._last = now
 
     def resume(self, loop: Loop) -> bool:
-        """Go on from the folder's checkpoint; say whether there was one."""
+        """Go on from the folder's checkpoint; say whether there was one.
+
+        Raises
+        ------
+        ArtifactError
+            Where it is damaged, or not this network's.
+        """
         if not self._folder.exists():
             return False
-        loop.restore(Snapshot.load(self._folder))
+        snapshot = Snapshot.load(self._folder)
+        try:
+            loop.restore(snapshot)
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise damaged(self._folder, f"it is of another network or version: {first}") from None
         return True
