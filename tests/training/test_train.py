@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from safetensors.torch import save
 
 from thalweg.core.errors import ArtifactError, OptionError
 from thalweg.core.progress import Progress, Silent
-from thalweg.data.prepare import Prepared
+from thalweg.data.prepare import Prepared, Wishes, prepare
+from thalweg.data.split import Split
 from thalweg.models.model import Model
 from thalweg.models.recipe import Recipe
+from thalweg.sources import open_source
 from thalweg.training.train import CHECKPOINT, FOLDS, PLAN, Run, folds_of, judged_rows, train
 
 Prepare = Callable[..., Prepared]
@@ -211,3 +214,19 @@ def _tiny(rows: int) -> Any:
     import pyarrow as pa
 
     return pa.table({"x": np.linspace(-1, 1, rows), "town": ["Ulm"] * rows})
+
+
+@pytest.mark.parametrize("balance", ["weights", "oversample"])
+def test_balanced_training_is_not_stopped_at_its_start(balance: str) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(4000, 3))
+    rare = x[:, 0] + 0.5 * random.normal(size=4000) > 2.2
+    table = pa.table({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "y": np.where(rare, "yes", "no")})
+    prepared = prepare(open_source(table), Wishes("y", {}), Split(), None, Silent())
+    dials = {"members": 2, "width": 16, "embedding": 4, "epochs": 8, "patience": 2}
+    model = train(
+        prepared, Recipe.for_table(prepared).turned(dials), Run(balance=balance), Silent()
+    )
+    assert model.training.best_epoch > 1
+    losses = [epoch.validation_loss for epoch in model.training.epochs]
+    assert min(losses) < losses[0]

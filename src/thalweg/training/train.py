@@ -22,7 +22,7 @@ from thalweg.data.loader import Loader, class_weights
 from thalweg.data.prepare import Prepared
 from thalweg.data.split import folds
 from thalweg.kinds.base import Task
-from thalweg.models.calibration import Calibration
+from thalweg.models.calibration import Calibration, fit_scaling
 from thalweg.models.model import Model
 from thalweg.models.network import Network, Outputs, forward_all
 from thalweg.models.recipe import Recipe
@@ -166,7 +166,8 @@ def build_loop(
     arrays = arrays.weighted(_weights(fold, classes, recipe.members, run.balance))
     loader = Loader(arrays, recipe.batch_size, run.seed, classes, run.balance)
     judged = _few(judged_rows(prepared, fold, recipe.members))
-    judge = Judge(schema.task == "regression", judged.arrays)
+    balanced = run.balance != "none"
+    judge = Judge(schema.task == "regression", judged.arrays, balanced=balanced)
     stopping = EarlyStopping(recipe.patience)
     callbacks: list[Callback] = [Averaging(recipe.averaging)] if recipe.averaging else []
     callbacks.append(stopping)
@@ -252,9 +253,20 @@ class Judge:
         Whether the target is a number; else it has classes.
     validation
         The encoded rows.
+    balanced
+        Whether the training rows were balanced. Then the shares of the classes are put right
+        before the loss is taken, as calibration does in the end: else learning would look like
+        a disaster, for it leads away from the true shares.
     """
 
-    def __init__(self, regression: bool, validation: Arrays) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        regression: bool,  # noqa: FBT001
+        validation: Arrays,
+        *,
+        balanced: bool = False,
+    ) -> None:
+        self._balanced = balanced
         self.metric = "rmse" if regression else "log_loss"
         self._truth = validation.target["value" if regression else "code"][:, 0]
 
@@ -264,6 +276,9 @@ class Judge:
         if self.metric == "rmse":
             loss = float(np.mean((answers[:, 0] - self._truth) ** 2))
             return loss, loss**0.5
+        if self._balanced:
+            temperature, bias = fit_scaling(answers, self._truth, bias=True)
+            answers = Calibration(temperature=temperature, bias=bias).probabilities(answers)
         chosen = answers[np.arange(len(answers)), self._truth]
         loss = float(-np.log(np.clip(chosen, 1e-12, None)).mean())
         return loss, loss
