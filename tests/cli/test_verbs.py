@@ -152,11 +152,14 @@ def test_show_prints_the_card(home: Path, capsys: Captured) -> None:
 def test_a_model_that_python_saved_has_a_card_too(
     home: Path, tmp_path: Path, capsys: Captured
 ) -> None:
-    thalweg.load(home / "price").save(tmp_path / "bare")
+    bare = tmp_path / "bare"
+    thalweg.load(home / "price").save(bare)
+    assert not (bare / "card.md").exists()
     capsys.readouterr()
-    assert main(["show", str(tmp_path / "bare")]) == 0
-    card = (home / "price" / "card.md").read_text().replace(str(home / "price"), "MODEL")
-    assert capsys.readouterr().out.replace(str(tmp_path / "bare"), "MODEL") == card
+    assert main(["show", str(bare)]) == 0
+    headings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("## ")]
+    card = (home / "price" / "card.md").read_text()
+    assert headings == [line for line in card.splitlines() if line.startswith("## ")]
 
 
 def test_a_run_without_a_limit_is_repeated_without_one(
