@@ -282,7 +282,7 @@ def require(wanted: Iterable[str], available: Sequence[str]) -> None:
         named = ", ".join(repr(name) for name in missing)
         raise ColumnError(
             f"column{plural} {named} not found",
-            "every column of the model",
+            "columns that the table has",
             near(missing[0], available),
         )
 
