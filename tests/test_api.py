@@ -85,7 +85,7 @@ def test_a_threshold_needs_two_classes(target: str) -> None:
 
 def test_a_threshold_is_kept_to() -> None:
     assert trained(target="sold", threshold=0.3).calibration.threshold == 0.3
-    assert trained(target="sold").calibration == trained("m", "sold", threshold="f1").calibration
+    assert trained(target="sold").calibration == trained(target="sold", threshold="f1").calibration
 
 
 @pytest.mark.parametrize("out", ["/", ".", "..", "inner/.."])
