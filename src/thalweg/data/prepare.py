@@ -20,7 +20,7 @@ from thalweg.core.errors import ColumnError, OptionError, SourceError, TargetErr
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
 from thalweg.data.infer import Given, check_target, fit_column, fit_schema, interpolated
-from thalweg.data.interpolate import fit_curves
+from thalweg.data.interpolate import Curve, fit_curves
 from thalweg.data.schema import Column, Schema, require
 from thalweg.data.split import TEST, TRAIN, VALIDATION, Split
 from thalweg.kinds import KINDS
@@ -148,16 +148,7 @@ def prepare(
     parts, keys, rejects = _part(source, wishes.target, said, split, progress)
     summary = _summarise(source, parts, progress)
     schema = _fit(summary, wishes, split)
-    used = {column.name for column in schema.columns}
-    along = {name: by for name, by in interpolated(wishes.columns).items() if name in used}
-    if along:
-        require(along.values(), names)
-        read = list(dict.fromkeys([*along, *along.values()]))
-        training = (
-            rows.filter(pa.array(where == TRAIN))
-            for rows, where in _walk(source, read, parts, "fill", progress)
-        )
-        schema = replace(schema, curves=fit_curves(along, summary, training))
+    schema = replace(schema, curves=_curves(source, wishes, schema, summary, parts, progress))
     wanted = [schema.target.name, *schema.names] if schema.target else schema.names
     encoded = _encode(source, schema, parts, keys, wanted, progress)
     if source.fingerprint() != fingerprint:
@@ -262,6 +253,28 @@ def _times(name: str, summary: ColumnSummary, arrays: Sequence[pa.Array]) -> NDA
         "dates, timestamps or numbers to split by",
         "Use another.",
     )
+
+
+def _curves(
+    source: Source,
+    wishes: Wishes,
+    schema: Schema,
+    summary: TableSummary,
+    parts: NDArray[np.int8],
+    progress: Progress,
+) -> tuple[Curve, ...]:
+    """Fit what fills the gaps of numbers along another column, where that was asked for."""
+    used = {column.name for column in schema.columns}
+    along = {name: by for name, by in interpolated(wishes.columns).items() if name in used}
+    if not along:
+        return ()
+    require(along.values(), source.schema().names)
+    read = list(dict.fromkeys([*along, *along.values()]))
+    training = (
+        rows.filter(pa.array(where == TRAIN))
+        for rows, where in _walk(source, read, parts, "fill", progress)
+    )
+    return fit_curves(along, summary, training)
 
 
 def _summarise(source: Source, parts: NDArray[np.int8], progress: Progress) -> TableSummary:

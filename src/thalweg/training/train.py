@@ -167,7 +167,7 @@ def build_loop(
     loader = Loader(arrays, recipe.batch_size, run.seed, classes, run.balance)
     judged = _few(judged_rows(prepared, fold, recipe.members))
     balanced = run.balance != "none"
-    judge = Judge(schema.task == "regression", judged.arrays, balanced=balanced)
+    judge = Judge(judged.arrays, regression=schema.task == "regression", balanced=balanced)
     stopping = EarlyStopping(recipe.patience)
     callbacks: list[Callback] = [Averaging(recipe.averaging)] if recipe.averaging else []
     callbacks.append(stopping)
@@ -249,10 +249,10 @@ class Judge:
 
     Parameters
     ----------
-    regression
-        Whether the target is a number; else it has classes.
     validation
         The encoded rows.
+    regression
+        Whether the target is a number; else it has classes.
     balanced
         Whether the training rows were balanced. Then the shares of the classes are put right
         before the loss is taken, as calibration does in the end: else learning would look like
@@ -261,9 +261,9 @@ class Judge:
 
     def __init__(
         self,
-        regression: bool,  # noqa: FBT001
         validation: Arrays,
         *,
+        regression: bool,
         balanced: bool = False,
     ) -> None:
         self._balanced = balanced
