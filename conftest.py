@@ -6,6 +6,17 @@ from pathlib import Path
 
 import pytest
 from _pytest.doctest import DoctestItem
+from hypothesis import settings
+
+# A law holds however busy the machine is.
+settings.register_profile("thalweg", deadline=None)
+settings.load_profile("thalweg")
+
+
+@pytest.fixture(autouse=True)
+def encoded_rows_are_kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the encoded rows of large tables where the test keeps its files."""
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,28 @@ def test_chunks_columns_beside_and_their_order_make_no_difference() -> None:
         ["beside", *reversed(rows.schema.names)]
     )
     same(fields(schema.encode(rows)), fields(schema.encode(turned)))
+
+
+def test_chunks_with_dictionaries_of_their_own_are_one_column() -> None:
+    rows = table()
+    schema = fitted(rows)
+    town = rows["town"].combine_chunks()
+    pieces = [town.slice(0, 90).dictionary_encode(), town.slice(90).dictionary_encode()]
+    assert not pieces[0].dictionary.equals(pieces[1].dictionary)
+    coded = rows.set_column(2, "town", pa.chunked_array(pieces))
+    same(fields(schema.encode(rows)), fields(schema.encode(coded)))
+
+
+def test_threads_encode_as_one_does() -> None:
+    rows = table(3_000)
+    schema = fitted(rows)
+    batches = rows.to_batches(max_chunksize=100)
+    # A schema of its own, so that what states work out once is worked out by all at the same time.
+    fresh = Schema.from_json(schema.to_json())
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(fresh.encode, batches))
+    for batch, one in zip(batches, found, strict=True):
+        same(fields(schema.encode(batch)), fields(one))
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "ndjson", "pandas", "polars", "categories"])

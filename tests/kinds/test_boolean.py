@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from thalweg.core.errors import TargetError
 from thalweg.kinds.boolean import Boolean, BooleanOptions, BooleanState
 from thalweg.kinds.check import summarise
+from thalweg.kinds.evidence import same
 
 BOOLEAN = Boolean()
 
@@ -73,3 +75,12 @@ def test_a_target_is_false_then_true() -> None:
 def test_a_target_needs_both(cells: pa.Array) -> None:
     with pytest.raises(TargetError, match="times true"):
         fitted(cells, "target")
+
+
+def test_truth_values_are_their_spellings_with_gaps_and_without() -> None:
+    cells = pa.array([True, None, False, True])
+    for role in ("feature", "target"):
+        state = BOOLEAN.fit(summarise([cells]), BooleanOptions(), role)
+        for part in (cells, cells.slice(1), cells.slice(2)):
+            spelt = pc.if_else(part, "Yes", "no")
+            same(BOOLEAN.encode([part], [state]), BOOLEAN.encode([spelt], [state]), BOOLEAN, role)

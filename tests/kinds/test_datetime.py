@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from thalweg.core.errors import TargetError
 from thalweg.kinds.check import fit, summarise
-from thalweg.kinds.datetime import PARTS, Datetime, DatetimeOptions, DatetimeState, civil
+from thalweg.kinds.datetime import (
+    PARTS,
+    Datetime,
+    DatetimeOptions,
+    DatetimeState,
+    civil,
+)
+from thalweg.kinds.evidence import rows, same
+from thalweg.kinds.scaling import BLOCK
 
 DATETIME = Datetime()
 EPOCH = dt.date(1970, 1, 1)
@@ -145,3 +153,17 @@ def test_day_and_month_first_follow_the_column() -> None:
 def test_no_target() -> None:
     with pytest.raises(TargetError, match="date or time"):
         fit(DATETIME, HOURS, "target")
+
+
+@pytest.mark.parametrize("days", [3, 400, 10**6], ids=["table", "years", "each by itself"])
+def test_rows_of_a_long_batch_are_encoded_as_alone(days: int) -> None:
+    random = np.random.default_rng(0)
+    ticks = random.integers(-days, days, 2 * BLOCK + 9) * 86_400_000 + random.integers(0, 10**8)
+    cells = pa.array(ticks, pa.timestamp("ms"), mask=random.random(len(ticks)) < 0.1)
+    fences = {"lower": -200.5 * 86_400, "upper": 300.25 * 86_400, "varies": (True,) * 12}
+    state = fitted(cells).model_copy(update=fences)
+    whole = DATETIME.encode([cells, cells], [state, state])
+    for start in (0, BLOCK - 1, BLOCK, 2 * BLOCK, 2 * BLOCK + 6):
+        part = [cells.slice(start, 3)] * 2
+        alone = DATETIME.encode(part, [state, state])
+        same(rows(whole, slice(start, start + 3)), alone, DATETIME, f"row {start}")

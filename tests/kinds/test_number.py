@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from thalweg.core.errors import ColumnError, OptionError, TargetError
 from thalweg.kinds.base import Encoded
 from thalweg.kinds.check import fit, summarise
+from thalweg.kinds.evidence import rows, same
 from thalweg.kinds.number import Number, NumberOptions, NumberState
+from thalweg.kinds.scaling import BLOCK, scaled
 
 NUMBER = Number()
 
@@ -110,7 +112,7 @@ def test_wild_values_can_be_flagged_dropped_or_left() -> None:
     assert dropped.dropped.tolist() == [True, False, True]
     left = encoded(cells, fitted(SPOILT, outliers="none"))
     assert left.fields["values"][0, 0] == 1e6
-    assert list(left.fields) == ["values", "missing", "spike"]
+    assert list(left.fields) == ["values", "missing"]
     assert left.fields["missing"][:, 0].tolist() == [0, 0, 1]
 
 
@@ -254,3 +256,50 @@ def test_a_target_must_differ(cells: pa.Array) -> None:
 )
 def test_what_is_taken_for_a_number(cells: pa.Array, number: bool) -> None:
     assert (NUMBER.sniff(summarise([cells])) > 0.5) == number
+
+
+WILD = st.floats(width=64) | st.sampled_from([0.0, -0.0, 1.0, 2.0, 1e300, -1e300, 5e-324])
+
+
+@given(st.lists(WILD, min_size=3, max_size=30), st.lists(WILD, min_size=1, max_size=30))
+@settings(max_examples=200)
+def test_one_cut_is_a_cut_at_the_fence_and_then_at_the_limit(
+    seen: list[float], values: list[float]
+) -> None:
+    state = fitted(pa.array(seen))
+    got = encoded(pa.array(values), state).fields["values"][:, 0]
+    cut = np.clip(np.array(values), state.lower, state.upper)
+    filled = np.where(np.isnan(cut), state.fill, cut)
+    np.testing.assert_array_equal(got, scaled(filled, state.centre, state.scale))
+
+
+@pytest.mark.parametrize("outliers", ["clip", "flag", "drop", "none"])
+def test_rows_far_apart_in_a_long_batch_are_encoded_as_alone(outliers: str) -> None:
+    random = np.random.default_rng(0)
+    values = random.lognormal(0, 3, 2 * BLOCK + 5)
+    values[::7] = np.nan
+    values[1::7_000] = np.inf
+    beside = pa.array(random.integers(0, 50, len(values)), pa.int16())
+    cells = pa.array(values, mask=random.random(len(values)) < 0.01)
+    states = [fitted(cells, outliers=outliers), fitted(beside)]
+    assert states[1].spikes
+    whole = NUMBER.encode([cells, beside], states)
+    for start in (0, 1, BLOCK - 1, BLOCK, 2 * BLOCK - 2, 2 * BLOCK + 1):
+        part = NUMBER.encode([cells.slice(start, 3), beside.slice(start, 3)], states)
+        same(rows(whole, slice(start, start + 3)), part, NUMBER, f"row {start}")
+
+
+def test_columns_without_spikes_have_no_field_for_them() -> None:
+    cells = pa.array(np.random.default_rng(0).normal(size=20_000))
+    assert list(encoded(cells, fitted(cells)).fields) == ["values", "missing"]
+    counts = pa.array(np.arange(20_000) % 9)
+    fields = NUMBER.encode([cells, counts], [fitted(cells), fitted(counts)]).fields
+    assert fields["spike"].dtype == np.uint16
+    assert not fields["spike"][:, 0].any()
+    assert fields["spike"][:, 1].tolist() == (np.arange(20_000) % 9 + 1).tolist()
+
+
+def test_floats_in_a_dictionary_are_the_floats_themselves() -> None:
+    cells = pa.array([1.0, np.inf, -np.inf, np.nan, None, 2.0])
+    state = fitted(pa.array([1.0, 2.0, 3.0]))
+    same(encoded(cells, state), encoded(cells.dictionary_encode(), state), NUMBER, "a dictionary")

@@ -86,3 +86,19 @@ def test_long_texts_are_cut() -> None:
     assert some.texts() == ["é" * 1000]
     with pytest.raises(ValueError, match="capacities differ"):
         some.merge(DistinctSample(3))
+
+
+def test_many_small_updates_are_one_large_one() -> None:
+    random = np.random.default_rng(9)
+    values = [int(value) for value in random.integers(0, 60_000, 40_000)]
+    whole, parts = _of(values, 512), DistinctSample(512)
+    for start in range(0, len(values), 250):
+        array = pa.array([f"v{value}" for value in values[start : start + 250]])
+        parts.update(hash_values(array), texts=array.take)
+        if start % 10_000 == 0:
+            assert len(parts) == min(512, parts.estimate())
+    other = DistinctSample(512)
+    other.merge(parts)
+    assert parts == whole
+    assert other == whole
+    assert len(whole.texts()) == 512

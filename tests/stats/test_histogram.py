@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from thalweg.stats import AdaptiveHistogram
-from thalweg.stats.histogram import ordered_keys, values_of
+from thalweg.stats.histogram import _count_coarsely, ordered_keys, values_of
 
 SHARES = np.concatenate([np.linspace(0, 1, 101), [0.001, 0.999]])
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -156,3 +156,22 @@ def test_nothing() -> None:
     assert some.count == 0
     with pytest.raises(ValueError, match="more than 2 distinct"):
         _of(np.arange(3.0), 2).value_counts()
+
+
+@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("zeros", [0, 300])
+def test_counting_by_address_is_counting_by_sorting(name: str, zeros: int) -> None:
+    random = np.random.default_rng(6)
+    values = DRAWS[name](random, 70_000)
+    values[random.integers(0, len(values), zeros)] = random.choice([0.0, -0.0], zeros)
+    fine = np.where(np.arange(len(values)) % 9, values, np.abs(values) * 1e-300)
+    for array in (values, -np.abs(values), fine, np.zeros(9)):
+        for level in (30, 44, 50, 52, 55, 62):
+            keys = ordered_keys(array) >> level
+            counted = _count_coarsely(array, level)
+            distinct, counts = np.unique(keys, return_counts=True)
+            if counted is None:
+                assert distinct[-1] - distinct[0] > 60_000
+                continue
+            assert counted[0].tolist() == distinct.tolist()
+            assert counted[1].tolist() == counts.tolist()

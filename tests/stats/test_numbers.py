@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from thalweg.stats import NumberSummary
-from thalweg.stats.numbers import distinct_numbers
+from thalweg.stats.numbers import count_decimals, distinct_numbers
 
 
 def _of(values: list[float]) -> NumberSummary:
@@ -49,3 +50,26 @@ def test_weights_are_repetitions() -> None:
     weighted.update(np.array([2.5, -1.0]), np.array([3, 2]))
     assert weighted == _of([2.5, -1.0, 2.5, -1.0, 2.5])
     assert weighted.whole == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "counted"),
+    [
+        (np.round(np.random.default_rng(1).normal(size=70_000) * 10, 2), True),
+        (np.random.default_rng(2).integers(-9, 999, 70_000) / 1.0, True),
+        (np.array([-0.0, 0.0, 0.5, -0.5] * 100), True),
+        (np.array([0.1, 0.2, 0.30000000000000004] * 100), False),  # no decimal of few places
+        (np.append(np.ones(69_999), 0.1 + 0.2), False),
+        (np.array([1e17, 1.0, 2.0]), False),  # beyond what is counted by address
+        (np.array([0.01, 1e9]), False),
+        (np.random.default_rng(3).normal(size=500), False),
+    ],
+)
+def test_decimals_are_counted_without_sorting(values: NDArray[np.float64], counted: bool) -> None:
+    expected = np.unique(values + 0.0, return_counts=True)
+    found = count_decimals(values)
+    assert (found is not None) == counted
+    for numbers, counts in (found, distinct_numbers(values)) if found else ():
+        assert numbers.tolist() == expected[0].tolist()
+        assert counts.tolist() == expected[1].tolist()
+        assert not np.signbit(numbers[numbers == 0]).any()

@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +81,35 @@ def test_nothing_and_one_and_too_much() -> None:
     assert _sum([-1.7e308] * 3).sum == -math.inf
     assert _sum([1.7e308] * 3).mean == 1.7e308
     assert _sum([1.7e308, -1.7e308]).variance == math.inf
+
+
+@pytest.mark.parametrize(
+    "name", ["normal", "whole", "times", "decimals", "far apart", "tiny", "huge", "zeros", "any"]
+)
+def test_large_arrays_are_exact_too(name: str) -> None:
+    random = np.random.default_rng(3)
+    rows = 70_001
+    normal = random.normal(size=rows)
+    values = {
+        "normal": normal,
+        "whole": np.rint(normal * 1000),
+        "times": 1.6e9 + np.arange(rows) + 0.25,
+        "decimals": np.round(normal, 2),
+        "far apart": np.ldexp(normal, random.integers(-300, 300, rows)),
+        "tiny": np.where(random.random(rows) < 0.001, 5e-324, normal * 2.0**-490),
+        "huge": np.where(random.random(rows) < 0.001, 1.7e308, normal * 2.0**499),
+        "zeros": np.where(random.random(rows) < 0.5, -0.0, normal * 2.0**-400),
+        "any": random.integers(0, 0x7FE0 << 48, rows).view(np.float64),
+    }[name]
+    counts = random.integers(1, 9, rows)
+    some, weighted, slow, heavy = ExactSum(), ExactSum(), ExactSum(), ExactSum()
+    some.update(values)
+    weighted.update(values, counts)
+    slow._add(values, None)  # limbs of 18 bits, whatever the values
+    heavy._add(values, counts)
+    slow.count, heavy.count = rows, int(counts.sum())
+    assert some == slow
+    assert weighted == heavy
+    strided = ExactSum()
+    strided.update(np.repeat(values, 2)[::2])
+    assert strided == slow

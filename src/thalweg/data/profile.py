@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
+
+import pyarrow as pa
 
 from thalweg.core.errors import SourceError
 from thalweg.core.progress import Progress
@@ -12,6 +14,7 @@ from thalweg.data.infer import fit_schema
 from thalweg.data.schema import Schema, require
 from thalweg.sources import Source
 from thalweg.stats import TableSummary
+from thalweg.stats.feed import BATCH, feed, thread_pool
 
 
 @final
@@ -73,11 +76,17 @@ def profile(
     summary = TableSummary()
     rejected = 0
     progress.start("profile", source.length(), "rows")
-    for batch in source.batches():
-        rejected += len(batch.rejects)
-        if batch.rows.num_rows:
-            summary.update(batch.rows)
-            progress.advance(batch.rows.num_rows)
+
+    def rows() -> Iterator[tuple[pa.RecordBatch, None]]:
+        nonlocal rejected
+        for batch in source.batches(size=BATCH):
+            rejected += len(batch.rejects)
+            if batch.rows.num_rows:
+                yield batch.rows, None
+
+    with thread_pool() as pool:
+        for taken in feed(summary, rows(), pool):
+            progress.advance(taken)
     progress.stop()
     if not summary.rows:
         raise SourceError(

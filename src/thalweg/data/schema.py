@@ -26,6 +26,9 @@ NO_TARGET: Final = "no usable target"
 UNKNOWN: Final = "a class that was never trained on"
 CLEANED: Final = "set aside by a cleaning option"
 
+MOST_BYTES: Final = 2**31 - 1
+"""How much text Arrow's usual text array can hold."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,8 @@ class Schema:
         unreadable = np.zeros(rows.num_rows, dtype=np.int64)
         for part in encoded.values():
             dropped |= part.dropped
-            unreadable += part.unreadable.sum(axis=1)
+            if part.unreadable.any():
+                unreadable += part.unreadable.sum(axis=1)
         return Rows(encoded, dropped, unreadable)
 
     def encode_target(self, rows: pa.RecordBatch | pa.Table) -> Encoded:
@@ -291,4 +295,8 @@ def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Join a column's chunks."""
     if not isinstance(column, pa.ChunkedArray):
         return column
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if pa.types.is_string(column.type) and column.nbytes > MOST_BYTES:
+        column = column.cast(pa.large_string())
+    return column.combine_chunks()

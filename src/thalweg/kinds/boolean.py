@@ -15,7 +15,8 @@ from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, 
 from thalweg.kinds.cells import common, is_text, present, whole_numbers
 from thalweg.kinds.classes import ClassHead, class_columns, look_up
 from thalweg.stats import ColumnSummary
-from thalweg.stats.arrays import plain
+from thalweg.stats.arrays import bits_of, plain
+from thalweg.stats.arrays import present as valid
 from thalweg.stats.parsing import canonical_text, is_missing_text, stripped
 
 if TYPE_CHECKING:
@@ -107,23 +108,23 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
 
     def encode(self, arrays: Sequence[pa.Array], states: Sequence[BooleanState]) -> Encoded:
         """Read every cell; see the class for the fields."""
-        columns = [look_up(array, _codes, MISSING) for array in arrays]
-        found = np.stack(columns, axis=1).astype(np.int8)
-        unreadable = found == UNREADABLE
-        codes = np.where(unreadable, np.int8(MISSING), found)
+        codes = np.empty((len(arrays[0]), len(states)), dtype=np.int8)
+        for column, array in enumerate(arrays):
+            codes[:, column] = _find(array)
+        unreadable = codes == UNREADABLE
+        codes[unreadable] = MISSING
         gone = codes == MISSING
         if states[0].role == "target":
             code = (codes == TRUE).astype(np.int64)
             return Encoded({"code": code}, gone.any(axis=1), unreadable)
-        drops = np.array([state.missing == "drop" for state in states])
-        fills = [
-            (TRUE if state.counts[1] > state.counts[0] else FALSE)
-            if state.missing == "frequent"
-            else MISSING
-            for state in states
-        ]
-        codes = np.where(gone, np.array(fills, dtype=np.int8), codes)
-        return Encoded({"codes": codes}, (gone & drops).any(axis=1), unreadable)
+        dropped = np.zeros(len(codes), dtype=bool)
+        for column, state in enumerate(states):
+            if state.missing == "drop":
+                dropped |= gone[:, column]
+            if state.missing == "frequent":
+                often = TRUE if state.counts[1] > state.counts[0] else FALSE
+                codes[gone[:, column], column] = often
+        return Encoded({"codes": codes}, dropped, unreadable)
 
     def decode(
         self,
@@ -170,6 +171,16 @@ def _counts(summary: ColumnSummary) -> tuple[int, int]:
     codes = _codes(pa.array([text for text, _ in found], pa.string()))
     rows = np.array([count for _, count in found], dtype=np.int64)
     return int(rows[codes == FALSE].sum()), int(rows[codes == TRUE].sum())
+
+
+def _find(array: pa.Array) -> NDArray[np.integer[Any]]:
+    """Code every cell [N]."""
+    if not pa.types.is_boolean(array.type):
+        return look_up(array, _codes, MISSING)
+    codes = bits_of(array) + FALSE
+    if array.null_count:
+        codes[~valid(array)] = MISSING
+    return codes
 
 
 def _codes(values: pa.Array) -> NDArray[np.int64]:

@@ -15,7 +15,14 @@ from pydantic import Field
 
 from thalweg.core.errors import TargetError
 from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, State, Task
-from thalweg.kinds.cells import common, is_text, present, whole_numbers
+from thalweg.kinds.cells import (
+    by_value,
+    common,
+    is_text,
+    may_mean_more,
+    present,
+    whole_numbers,
+)
 from thalweg.kinds.classes import ClassHead, class_columns, look_up
 from thalweg.stats import ColumnSummary
 from thalweg.stats.arrays import plain
@@ -30,6 +37,12 @@ FIRST: Final = 2
 """The code of the first level; before it stand missing, and rare or unseen."""
 
 MOST_CLASSES: Final = 1_000
+
+FEW: Final = 64
+"""How many texts are looked up one by one."""
+
+MOST_SPAN: Final = 1 << 20
+"""The widest range of whole numbers whose codes stand in a table by value."""
 
 
 @final
@@ -83,6 +96,33 @@ class CategoryState(State):
     def texts(self) -> pa.Array:
         """The levels as text."""
         return pa.array(self.levels, pa.large_string())
+
+    @cached_property
+    def known(self) -> dict[bytes, int]:
+        """The place of each level, by its bytes."""
+        ordered = reversed([*enumerate(self.levels)])  # of equal levels the first counts
+        return {text.encode(): place for place, text in ordered}
+
+    @cached_property
+    def short_texts(self) -> pa.Array:
+        """The levels as Arrow's usual text, of less than 2 GB in all."""
+        return self.texts.cast(pa.string())
+
+    @cached_property
+    def addresses(self) -> tuple[int, NDArray[np.int32]] | None:
+        """The codes of whole numbers in a table by value; see `thalweg.kinds.cells.by_value`.
+
+        None where levels are no whole numbers or too far apart.
+        """
+        if self.form != "whole":
+            return None
+        numbers, places = self.ranking
+        low, high = numbers[0] - 1, numbers[-1] + 1
+        if high - low > MOST_SPAN or max(-low, high) > 2**52:
+            return None
+        table = np.full(int(high - low) + 1, UNSEEN, dtype=np.int32)
+        table[(numbers - low).astype(np.int64)] = places + FIRST
+        return int(low), table
 
     @cached_property
     def values(self) -> pa.Array:
@@ -153,7 +193,7 @@ class Category(Kind[CategoryState, CategoryOptions]):
         dropped = np.zeros(rows, dtype=bool)
         unreadable = np.zeros((rows, len(states)), dtype=bool)
         for column, (array, state) in enumerate(zip(arrays, states, strict=True)):
-            found = look_up(array, partial(_codes, state=state), MISSING)
+            found = _find(array, state)
             if state.role == "target":
                 unreadable[:, column] = found == UNSEEN
                 dropped |= found < FIRST
@@ -271,11 +311,45 @@ def _form(levels: pa.Array) -> Literal["text", "boolean", "whole", "real"]:
     return "whole" if (numbers == np.rint(numbers)).all() else "real"
 
 
-def _codes(values: pa.Array, state: CategoryState) -> NDArray[np.int64]:
-    """Code some values, none null: by their plain text, then the rest with more care."""
-    if not is_text(values.type):
-        return _careful_codes(values, state)
-    codes = _places(stripped(values), state.texts) + FIRST
+def _find(array: pa.Array, state: CategoryState) -> NDArray[np.integer[Any]]:
+    """Code every cell [N], by the shortest way that its type allows."""
+    if is_text(array.type):
+        return _text_codes(array, state)
+    types = pa.types
+    number = types.is_integer(array.type) or types.is_floating(array.type)
+    if number and state.addresses is not None:
+        # With gaps, Arrow gives integers as floats: exact as far as the table goes.
+        numbers = array.to_numpy(zero_copy_only=False)
+        codes = by_value(numbers, *state.addresses)
+        if numbers.dtype.kind == "f":
+            codes[np.isnan(numbers)] = MISSING
+        return codes
+    return look_up(array, partial(_codes, state=state), MISSING)
+
+
+def _codes(values: pa.Array, state: CategoryState) -> NDArray[np.integer[Any]]:
+    """Code some values, none null."""
+    return _text_codes(values, state) if is_text(values.type) else _careful_codes(values, state)
+
+
+def _text_codes(array: pa.Array, state: CategoryState) -> NDArray[np.int32]:
+    """Code texts [N]: as they stand, then those that may mean the same as another with care."""
+    array = array if pa.types.is_string(array.type) else plain(array)
+    codes = _places(array, state) + np.int32(FIRST)
+    if array.null_count:
+        codes[array.is_null().to_numpy(zero_copy_only=False)] = MISSING
+    rows = np.flatnonzero(codes == UNSEEN)
+    if state.role != "target":
+        rows = rows[may_mean_more(array, rows, numbers=state.form in {"whole", "real"})]
+    if len(rows):
+        rest = array.take(pa.array(rows))
+        codes[rows] = look_up(rest, partial(_careful_texts, state=state), MISSING)
+    return codes
+
+
+def _careful_texts(values: pa.Array, state: CategoryState) -> NDArray[np.int64]:
+    """Code some texts, none null: without the blanks around them, then the rest with more care."""
+    codes = _places(stripped(values), state).astype(np.int64) + FIRST
     rest = np.flatnonzero(codes == UNSEEN)
     if len(rest):
         codes[rest] = _careful_codes(plain(values).take(pa.array(rest)), state)
@@ -293,15 +367,23 @@ def _careful_codes(values: pa.Array, state: CategoryState) -> NDArray[np.int64]:
         if (codes != UNSEEN).all():
             return codes
     texts = canonical_text(values).cast(pa.large_string())
-    codes = np.where(codes == UNSEEN, _places(texts, state.texts) + FIRST, codes)
+    codes = np.where(codes == UNSEEN, _places(texts, state) + FIRST, codes)
     if state.role == "target":
         spellings, places = state.folded
-        loose = np.append(places, UNSEEN - FIRST)[_places(loosely(texts), spellings)] + FIRST
+        found = whole_numbers(pc.index_in(loosely(texts), value_set=spellings), null=-1)
+        loose = np.append(places, UNSEEN - FIRST)[found] + FIRST
         codes = np.where(codes == UNSEEN, loose, codes)
     codes[is_missing_text(texts) | texts.is_null().to_numpy(zero_copy_only=False)] = MISSING
     return codes
 
 
-def _places(texts: pa.Array, among: pa.Array) -> NDArray[np.int64]:
-    """Say where each text stands in a list; -1 where it does not."""
-    return whole_numbers(pc.index_in(texts, value_set=among), null=-1)
+def _places(texts: pa.Array, state: CategoryState) -> NDArray[np.int32]:
+    """Say where each text [N] stands among the levels; -1 where it does not."""
+    if len(texts) <= FEW:
+        # Arrow learns all levels anew for each lookup, which for one row is most of the work.
+        cells = texts.cast(pa.large_binary()).to_pylist()
+        return np.array([state.known.get(cell, -1) for cell in cells], dtype=np.int32)
+    levels = state.short_texts if pa.types.is_string(texts.type) else state.texts
+    places = pc.index_in(texts, value_set=levels)
+    found: NDArray[np.int32] = (places.fill_null(-1) if places.null_count else places).to_numpy()
+    return found

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.kinds.base import Head, LossOptions
-from thalweg.kinds.cells import require_flat, whole_numbers
+from thalweg.kinds.cells import require_flat
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def look_up(
-    array: pa.Array, code: Callable[[pa.Array], NDArray[np.int64]], missing: int
+    array: pa.Array, code: Callable[[pa.Array], NDArray[np.integer[Any]]], missing: int
 ) -> NDArray[np.int64]:
     """Code every cell, though each distinct value is read only once.
 
@@ -51,13 +51,19 @@ def look_up(
     if pa.types.is_null(array.type):
         return np.full(len(array), missing, dtype=np.int64)
     distinct = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-    values = distinct.dictionary
+    values, places = distinct.dictionary, distinct.indices
+    places = (places.fill_null(len(values)) if places.null_count else places).to_numpy()
+    if len(values) > len(places):
+        # A few rows out of a large table need not look at all that the table knows.
+        used, places = np.unique(places, return_inverse=True)
+        values = values.take(pa.array(used[used < len(values)]))
     codes = np.full(len(values) + 1, missing, dtype=np.int64)
     if values.null_count:
         codes[:-1][values.is_valid().to_numpy(zero_copy_only=False)] = code(values.drop_null())
-    else:
+    elif len(values):
         codes[:-1] = code(values)
-    return codes[whole_numbers(distinct.indices, null=len(values))]
+    found: NDArray[np.int64] = codes.take(places, mode="clip")
+    return found
 
 
 @final

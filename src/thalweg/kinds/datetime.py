@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from thalweg.core.errors import TargetError
 from thalweg.kinds.base import Encoded, Kind, Options, Role, State
 from thalweg.kinds.cells import present, require_flat, unread
-from thalweg.kinds.scaling import fit_scaling, scaled
+from thalweg.kinds.scaling import BLOCK, fit_scaling, scaled
 from thalweg.stats import ColumnSummary
 from thalweg.stats.dates import FORMATS, reading_order
 from thalweg.stats.parsing import read_numbers, read_times
@@ -48,6 +48,10 @@ _CIRCLES: Final = {
     for name, length in CYCLES.items()
     for turn in [2 * np.pi * np.arange(length) / length]
 }
+
+_MINUTES: Final = np.concatenate(
+    [np.repeat(_CIRCLES["hour"], 60, axis=0), np.tile(_CIRCLES["minute"], (24, 1))], axis=1
+)
 
 Unit = Literal["seconds", "milliseconds", "microseconds", "nanoseconds"]
 
@@ -151,15 +155,21 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
     def encode(self, arrays: Sequence[pa.Array], states: Sequence[DatetimeState]) -> Encoded:
         """Read every cell and split it into parts; see the class for the fields."""
         shape = len(arrays[0]), len(states)
-        parts = np.zeros((*shape, len(PARTS)), dtype=np.float32)
-        missing = np.empty(shape, dtype=bool)
-        unreadable = np.empty(shape, dtype=bool)
+        parts = np.empty((*shape, len(PARTS)), dtype=np.float32)
+        missing = np.zeros(shape, dtype=bool)
+        unreadable = np.zeros(shape, dtype=bool)
+        dropped = np.zeros(shape[0], dtype=bool)
         for column, (array, state) in enumerate(zip(arrays, states, strict=True)):
             times, unreadable[:, column] = _read(array, state)
-            missing[:, column] = ~np.isfinite(times)
-            parts[:, column] = _parts(np.where(missing[:, column], state.centre, times), state)
-        parts[missing] = 0
-        dropped = (missing & np.array([state.missing == "drop" for state in states])).any(axis=1)
+            gone = ~np.isfinite(times)
+            if not gone.any():
+                _split(times, state, parts[:, column])
+                continue
+            _split(np.where(gone, state.centre, times), state, parts[:, column])
+            parts[gone, column] = 0
+            missing[:, column] = gone
+            if state.missing == "drop":
+                dropped |= gone
         return Encoded({"parts": parts, "missing": missing.view(np.uint8)}, dropped, unreadable)
 
     def decode(
@@ -206,7 +216,12 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
 def _read(array: pa.Array, state: DatetimeState) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Read cells [N] as seconds since 1970, NaN for none, and say which were unreadable."""
     require_flat(array)
-    if state.unit is None or pa.types.is_temporal(array.type):
+    temporal = pa.types.is_temporal(array.type)
+    if temporal and len(array) > BLOCK:
+        parts = [_read(array.slice(at, BLOCK), state) for at in range(0, len(array), BLOCK)]
+        times, unreadable = (np.concatenate(found) for found in zip(*parts, strict=True))
+        return times, unreadable
+    if state.unit is None or temporal:
         times, read = read_times(array, state.formats)
     else:
         numbers, read = read_numbers(array)
@@ -222,26 +237,72 @@ def _sample(summary: ColumnSummary, state: DatetimeState) -> NDArray[np.float64]
 
 def _parts(times: NDArray[np.float64], state: DatetimeState) -> NDArray[np.float32]:
     """Split finite times [N] into float32 [N, parts]."""
+    parts = np.empty((len(times), len(PARTS)), dtype=np.float32)
+    _split(times, state, parts)
+    return parts
+
+
+def _split(times: NDArray[np.float64], state: DatetimeState, parts: NDArray[np.float32]) -> None:
+    """Split finite times [N] into ``parts`` [N, parts], which is written.
+
+    What follows from the day is worked out once for each day between the first and the last, and
+    what follows from the minute once for each minute of a day.
+    """
+    if not len(times):
+        return
+    varies = np.array(state.varies, dtype=np.float32)
+    _, _, days, kept_days = _instants(np.array([times.min(), times.max()]), state)
+    # Few times far apart are cheaper by themselves.
+    tables = np.ptp(days) + np.ptp(kept_days) <= len(times)
+    if tables:
+        dates = _dates(np.arange(days[0], days[1] + 1), varies)
+        years = _years(np.arange(kept_days[0], kept_days[1] + 1), state)
+    minutes = (_MINUTES * varies[8:]).view(np.complex128)[:, 0]
+    words = parts.view(np.complex128)
+    for start in range(0, len(times), BLOCK):
+        rows = slice(start, start + BLOCK)
+        kept, seconds, day, kept_day = _instants(times[rows], state)
+        if tables:
+            words[rows, 0] = dates[0].take(day - days[0])
+            words[rows, 1] = dates[1].take(day - days[0])
+            parts[rows, 1] = years.take(kept_day - kept_days[0])
+        else:
+            words[rows, 0], words[rows, 1] = _dates(day, varies)
+            parts[rows, 1] = _years(kept_day, state)
+        words[rows, 2] = minutes.take((seconds - day * DAY) // 60)
+        parts[rows, 0] = scaled(kept, state.centre, state.scale) * varies[0]
+
+
+def _instants(
+    times: NDArray[np.float64], state: DatetimeState
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Give times [N] within the fences, all in whole seconds, and the days of all and of these."""
     kept = np.clip(times, state.lower, state.upper)
     seconds = np.floor(np.clip(times, -FAR, FAR)).astype(np.int64)
-    day, second = np.divmod(seconds, DAY)
-    _, month, day_of_month = civil(day)
-    cycles = {
-        "month": month - 1,
-        "day": day_of_month - 1,
-        # 1 January 1970 was a Thursday; Monday is 0.
-        "weekday": (day + 3) % 7,
-        "hour": second // 3600,
-        "minute": second // 60 % 60,
-    }
+    return kept, seconds, seconds // DAY, np.floor(kept / DAY).astype(np.int64)
+
+
+def _years(days: NDArray[np.int64], state: DatetimeState) -> NDArray[np.float32]:
+    """Give the part ``year`` of days [N]."""
     middle, _, _ = civil(np.array([state.centre // DAY], dtype=np.int64))
-    year, _, _ = civil(np.floor(kept / DAY).astype(np.int64))
-    parts = np.empty((len(times), len(PARTS)), dtype=np.float32)
-    parts[:, 0] = scaled(kept, state.centre, state.scale)
-    parts[:, 1] = scaled(YEAR * (year - middle).astype(np.float64), 0.0, max(state.scale, YEAR))
-    for place, (name, values) in enumerate(cycles.items()):
-        parts[:, 2 + 2 * place : 4 + 2 * place] = _CIRCLES[name][values]
-    return parts * np.array(state.varies, dtype=np.float32)
+    year, _, _ = civil(days)
+    distance = YEAR * (year - middle).astype(np.float64)
+    return scaled(distance, 0.0, max(state.scale, YEAR)) * np.float32(state.varies[1])
+
+
+def _dates(days: NDArray[np.int64], varies: NDArray[np.float32]) -> NDArray[np.complex128]:
+    """Give the first two words of days [N]: nothing yet and the month; the day and the weekday.
+
+    Four float32 stand in a word of 16 bytes, which is copied as one.
+    """
+    _, month, day = civil(days)
+    parts = np.zeros((len(days), 8), dtype=np.float32)
+    parts[:, 2:4] = _CIRCLES["month"][month - 1]
+    parts[:, 4:6] = _CIRCLES["day"][day - 1]
+    # 1 January 1970 was a Thursday; Monday is 0.
+    parts[:, 6:8] = _CIRCLES["weekday"][(days + 3) % 7]
+    parts *= varies[:8]
+    return np.ascontiguousarray(parts.view(np.complex128).T)
 
 
 def civil(

@@ -14,9 +14,10 @@ from pydantic import Field
 
 from thalweg.core.errors import OptionError, TargetError
 from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, State, Task
-from thalweg.kinds.cells import are_codes, common, present, require_flat, unread
-from thalweg.kinds.scaling import HUGE, fit_edges, fit_scaling, scaled
+from thalweg.kinds.cells import are_codes, common, places_of, present, require_flat, unread
+from thalweg.kinds.scaling import HUGE, fit_edges, fit_scaling, scaled_columns
 from thalweg.stats import ColumnSummary, NumberSummary
+from thalweg.stats.arrays import plain, sort_of
 from thalweg.stats.parsing import read_numbers
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ class NumberState(State):
 class Number(Kind[NumberState, NumberOptions]):
     """Numbers: amounts, ages, prices, counts.
 
-    Fields: ``values`` float32 [N, C], scaled; ``missing`` uint8 [N, C]; ``spike`` uint16 [N, C],
-    which of the column's spikes a cell is, from 1 (0: none); and, where a column asks for it,
-    ``outlier`` uint8 [N, C]. A target's only field is ``value`` float32 [N, 1],
+    Fields: ``values`` float32 [N, C], scaled; ``missing`` uint8 [N, C]; where any column has
+    spikes, ``spike`` uint16 [N, C], which of its column's a cell is, from 1 (0: none); and, where
+    any asks for it, ``outlier`` uint8 [N, C]. A target's only field is ``value`` float32 [N, 1],
     standardised by the exact mean and standard deviation.
     """
 
@@ -173,39 +174,32 @@ class Number(Kind[NumberState, NumberOptions]):
 
     def encode(self, arrays: Sequence[pa.Array], states: Sequence[NumberState]) -> Encoded:
         """Fill, clip and scale; see the class for the fields."""
-        values, unreadable = _read(arrays)
+        columns = [_read_column(array) for array in arrays]
+        unreadable = np.zeros((len(arrays[0]), len(states)), dtype=bool)
+        for column, (_, unread_cells) in enumerate(columns):
+            if unread_cells is not None:
+                unreadable[:, column] = unread_cells
+        marks, dropped = _marks([values for values, _ in columns], states)
+        target = states[0].role == "target"
+        clips = [state.outliers == "clip" and not target for state in states]
+        kept = [
+            values if clip else _without_infinite(values, unreadable[:, column])
+            for column, ((values, _), clip) in enumerate(zip(columns, clips, strict=True))
+        ]
         lower, upper, fill, centre, scale = (
             np.array([getattr(state, name) for state in states])
             for name in ("lower", "upper", "fill", "centre", "scale")
         )
-        target = states[0].role == "target"
-        clips, flags, drops = (
-            np.array([state.outliers == what for state in states])
-            for what in ("clip", "flag", "drop")
-        )
-        spike = np.zeros(values.shape, dtype=np.uint16)
-        for column, state in enumerate(states):
-            if state.spikes:
-                spike[:, column] = _place(values[:, column], np.array(state.spikes))
-        with np.errstate(invalid="ignore"):
-            outlier = (values < lower) | (values > upper)
-        if not target and clips.any():
-            # NaN stays NaN; a column that does not clip has no fences.
-            values = np.clip(
-                values, np.where(clips, lower, -np.inf), np.where(clips, upper, np.inf)
-            )
-        missing = ~np.isfinite(values)
-        unreadable |= np.isinf(values)
-        dropped = missing & np.array([state.drops_missing for state in states])
-        dropped |= outlier & drops
-        values[missing] = np.broadcast_to(fill, values.shape)[missing]
-        coordinates = scaled(values, centre, scale)
-        fields: dict[str, NDArray[Any]] = {"value": coordinates}
-        if not target:
-            fields = {"values": coordinates, "missing": missing.view(np.uint8), "spike": spike}
-            if flags.any():
-                fields["outlier"] = (outlier & flags).view(np.uint8)
-        return Encoded(fields, dropped.any(axis=1), unreadable)
+        # A column that does not clip has no fences.
+        lower, upper = np.where(clips, lower, -np.inf), np.where(clips, upper, np.inf)
+        coordinates, missing = scaled_columns(kept, centre, scale, lower, upper, fill)
+        drops = [state.drops_missing for state in states]
+        if any(drops):
+            dropped |= (missing & np.array(drops)).any(axis=1)
+        if target:
+            return Encoded({"value": coordinates}, dropped, unreadable)
+        fields: dict[str, NDArray[Any]] = {"values": coordinates, "missing": missing.view(np.uint8)}
+        return Encoded(fields | marks, dropped, unreadable)
 
     def decode(
         self, outputs: NDArray[np.floating[Any]], state: NumberState, threshold: float | None = None
@@ -299,32 +293,60 @@ def _bins(rows: int) -> int:
     return 128 if rows >= LEAST_ROWS else 48
 
 
-def _place(values: NDArray[np.float64], spikes: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Say which spike each value is, from 1; 0 for none."""
-    place = np.searchsorted(spikes, values).clip(max=len(spikes) - 1)
-    return np.where(spikes[place] == values, place + 1, 0)
+def _marks(
+    columns: Sequence[NDArray[Any]], states: Sequence[NumberState]
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
+    """Say of columns [N] which spike and which outlier each cell is, and which rows to drop."""
+    shape = len(columns[0]), len(states)
+    marks: dict[str, NDArray[Any]] = {}
+    if any(state.spikes for state in states):
+        marks["spike"] = np.zeros(shape, dtype=np.uint16)
+    if any(state.outliers == "flag" for state in states):
+        marks["outlier"] = np.zeros(shape, dtype=np.uint8)
+    dropped = np.zeros(shape[0], dtype=bool)
+    for column, (values, state) in enumerate(zip(columns, states, strict=True)):
+        if state.spikes:
+            marks["spike"][:, column] = places_of(values, state.spikes)
+        if state.outliers in {"flag", "drop"}:
+            # In float64, whatever the column's own type: a fence may be beyond what it can hold.
+            lower, upper = np.float64(state.lower), np.float64(state.upper)
+            with np.errstate(invalid="ignore"):
+                outlier = (values < lower) | (values > upper)
+            if state.outliers == "flag":
+                marks["outlier"][:, column] = outlier
+            else:
+                dropped |= outlier
+    return marks, dropped
 
 
-def _read(arrays: Sequence[pa.Array]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Read columns as float64 [N, C], NaN where there is none, and say which were unreadable."""
-    shape = len(arrays[0]), len(arrays)
-    values = np.empty(shape)
-    unreadable = np.empty(shape, dtype=bool)
-    for column, array in enumerate(arrays):
-        values[:, column], unreadable[:, column] = _read_column(array)
-    return values, unreadable
+def _read_column(array: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Read one column [N] as numbers, NaN where there is none, and say which were unreadable.
 
-
-def _read_column(array: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Read one column [N]. Infinite values stay, so that they can be clipped; true is 1."""
+    Infinite values stay, so that they can be clipped; true is 1. The numbers may be the array's
+    own memory: integers without gaps, and floats. None says that all were readable.
+    """
     require_flat(array)
-    if pa.types.is_boolean(array.type):
-        array = array.cast(pa.int8())
-    if pa.types.is_floating(array.type):
-        values: NDArray[np.float64] = array.to_numpy(zero_copy_only=False).astype(np.float64)
-        return values, np.zeros(len(array), dtype=bool)
+    types = pa.types
+    if not (types.is_integer(array.type) or types.is_floating(array.type)):
+        array = plain(array)
+        if types.is_dictionary(array.type) and sort_of(array.type) != "text":
+            array = array.dictionary_decode()
+        if types.is_boolean(array.type):
+            array = array.cast(pa.int8())
+    if types.is_integer(array.type) or types.is_floating(array.type):
+        numbers: NDArray[Any] = array.to_numpy(zero_copy_only=False)
+        return numbers, None
     values, read = read_numbers(array)
     return values, unread(array, read)
+
+
+def _without_infinite(values: NDArray[Any], unreadable: NDArray[np.bool_]) -> NDArray[Any]:
+    """Give NaN for infinite values [N], and mark them as unreadable, in place."""
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return values
+    unreadable |= infinite
+    return np.where(infinite, np.nan, values)
 
 
 def _require_target(count: int, *, constant: bool) -> None:

@@ -46,16 +46,30 @@ class DistinctSample(Summary):
     (2.0, ['a', 'b'])
     """
 
-    __slots__ = ("_counts", "_hashes", "_named", "_texts", "capacity", "full", "total")
+    __slots__ = (
+        "_counts",
+        "_full",
+        "_hashes",
+        "_held",
+        "_held_texts",
+        "_named",
+        "_texts",
+        "_waiting",
+        "capacity",
+        "total",
+    )
 
     def __init__(self, capacity: int = 4096) -> None:
         self.capacity = capacity
         self.total = 0
-        self.full = False  # whether there were more distinct values than are kept
+        self._full = False  # whether there were more distinct values than are kept
         self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
         self._counts: Counts = np.zeros(0, dtype=np.int64)
         self._named: Hashes = self._hashes  # those whose texts are kept, in the same order
         self._texts: pa.LargeStringArray = pa.array([], type=pa.large_string())
+        self._held: list[tuple[Hashes, Counts]] = []  # what is to be joined: at once is cheaper
+        self._held_texts: list[tuple[Hashes, pa.LargeStringArray]] = []
+        self._waiting = 0
 
     def update(
         self, hashes: Hashes, weights: Counts | None = None, texts: Texts | None = None
@@ -73,18 +87,26 @@ class DistinctSample(Summary):
             for those that are kept. For all updates of a sample or for none.
         """
         self.total += len(hashes) if weights is None else int(weights.sum())
-        where = np.arange(len(hashes))
-        if self.full:
+        if not self._full:
+            where = np.arange(len(hashes))
+        else:
             where = np.flatnonzero(hashes <= self._hashes[-1])
         if not len(where):
             return
         chosen = hashes[where]
-        counts = np.ones(len(where), dtype=np.int64) if weights is None else weights[where]
-        self._join(*sum_by_key(chosen, counts))
+        self._held.append(
+            (chosen, np.ones(len(where), np.int64) if weights is None else weights[where])
+        )
+        self._waiting += len(where)
+        if not self._full:
+            self._settle()  # it tells which texts are asked for
         if texts is not None:
             there = np.flatnonzero(chosen <= self._last_named())
-            long = texts(where[there]).cast(pa.large_string())
-            self._name(chosen[there], pc.utf8_slice_codeunits(long, 0, TEXTS))
+            if len(there):
+                long = texts(where[there]).cast(pa.large_string())
+                self._held_texts.append((chosen[there], pc.utf8_slice_codeunits(long, 0, TEXTS)))
+        if self._waiting > self.capacity:
+            self._settle()
 
     def merge(self, other: DistinctSample) -> None:
         """Take in what another has taken in.
@@ -97,24 +119,27 @@ class DistinctSample(Summary):
         if other.capacity != self.capacity:
             message = f"capacities differ: {self.capacity} and {other.capacity}"
             raise ValueError(message)
+        other._settle()
         self.total += other.total
-        self.full |= other.full
-        self._join(other._hashes, other._counts)
-        self._name(other._named, other._texts)
+        self._full |= other._full
+        self._held.append((other._hashes, other._counts))
+        self._held_texts.append((other._named, other._texts))
+        self._settle()
 
     def __len__(self) -> int:
         """How many distinct values are kept."""
+        self._settle()
         return len(self._hashes)
 
     @property
     def exact(self) -> bool:
         """Whether every distinct value is kept."""
-        return not self.full
+        return not self._full
 
     @property
     def error(self) -> float:
         """The relative standard error of `estimate`, or a bound of it; 0 while `exact`."""
-        return 1 / (self.capacity - 2) ** 0.5 if self.full else 0.0
+        return 1 / (self.capacity - 2) ** 0.5 if self._full else 0.0
 
     def estimate(self) -> float:
         """Estimate the number of distinct values.
@@ -123,7 +148,8 @@ class DistinctSample(Summary):
         sampled values came about equally often, from how often: the second makes no error at all
         where every value is different.
         """
-        if not self.full:
+        self._settle()
+        if not self._full:
             return float(len(self._hashes))
         mean = float(self._counts.mean())
         if float(self._counts.std()) < mean:
@@ -132,17 +158,20 @@ class DistinctSample(Summary):
 
     def counts(self) -> Counts:
         """Give how often each value of the sample came, exactly: int64 [kept]."""
+        self._settle()
         return self._counts.copy()
 
     def texts(self) -> list[str]:
         """Give the texts of up to 1,000 values of the sample, the smallest hash first."""
+        self._settle()
         texts: list[str] = self._texts.to_pylist()
         return texts
 
     def state(self) -> State:
         """Give everything that it is."""
+        self._settle()
         state = State(
-            {"capacity": self.capacity, "total": self.total, "full": self.full},
+            {"capacity": self.capacity, "total": self.total, "full": self._full},
             {"hashes": self._hashes, "counts": self._counts},
         )
         state.put_texts("texts", self._texts)
@@ -152,7 +181,7 @@ class DistinctSample(Summary):
     def from_state(cls, state: State) -> DistinctSample:
         """Make one of its state."""
         made = cls(int(state.values["capacity"]))
-        made.total, made.full = int(state.values["total"]), bool(state.values["full"])
+        made.total, made._full = int(state.values["total"]), bool(state.values["full"])
         made._hashes, made._counts = state.arrays["hashes"], state.arrays["counts"]
         made._texts = state.texts("texts")
         made._named = made._hashes[: len(made._texts)]
@@ -160,23 +189,28 @@ class DistinctSample(Summary):
             raise ValueError(len(made._hashes))
         return made
 
-    def _join(self, hashes: Hashes, counts: Counts) -> None:
-        """Keep the smallest of what is kept and of some distinct hashes.
+    def _settle(self) -> None:
+        """Keep the smallest of what is kept and of what was held back.
 
         A kept hash has been among the smallest in every part, so nothing of its count was lost.
         """
-        merged, counts = sum_by_key(
-            np.concatenate([self._hashes, hashes]), np.concatenate([self._counts, counts])
-        )
-        self.full |= len(merged) > self.capacity
-        self._hashes, self._counts = merged[: self.capacity], counts[: self.capacity]
+        if self._held:
+            merged, counts = sum_by_key(
+                np.concatenate([self._hashes, *(hashes for hashes, _ in self._held)]),
+                np.concatenate([self._counts, *(counts for _, counts in self._held)]),
+            )
+            self._full |= len(merged) > self.capacity
+            self._hashes, self._counts = merged[: self.capacity], counts[: self.capacity]
+            self._held, self._waiting = [], 0
+        if self._held_texts:
+            hashes = np.concatenate([self._named, *(hashes for hashes, _ in self._held_texts)])
+            texts = pa.concat_arrays([self._texts, *(texts for _, texts in self._held_texts)])
+            self._held_texts = []
+            if len(hashes):
+                self._name(hashes, texts)
 
     def _name(self, hashes: Hashes, texts: pa.LargeStringArray) -> None:
         """Keep the texts of the smallest hashes; of two texts with one hash the smaller."""
-        hashes = np.concatenate([self._named, hashes])
-        if not len(hashes):
-            return
-        texts = pa.concat_arrays([self._texts, texts])
         order = np.argsort(hashes, kind="stable")
         order = order[hashes[order] <= self._last_named()]
         hashes, texts = hashes[order], texts.take(pa.array(order))

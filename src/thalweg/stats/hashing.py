@@ -8,7 +8,9 @@ it says: ``1`` in a CSV file, in a Parquet file and in a dictionary are the same
 
 from __future__ import annotations
 
-from typing import Any, Final
+from concurrent.futures import Executor
+from threading import Lock
+from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +33,11 @@ _EXACT: Final = 2**53  # integers above are not told apart by float64, so they h
 MISSING: Final = np.uint64(0xB492_B66F_BE98_F273)
 """The hash of null, NaN and blank text."""
 
+_BLOCK: Final = 1 << 15  # so many values stay in the cache while they are mixed
+_SHORT: Final = 8  # texts of so many words are hashed word by word, longer ones all at once
+
 Hashes = NDArray[np.uint64]
+Indices = NDArray[Any]
 
 
 def mix(values: Hashes | np.uint64) -> Hashes:
@@ -42,22 +48,29 @@ def mix(values: Hashes | np.uint64) -> Hashes:
     >>> hex(int(mix(np.uint64(0))))
     '0xe220a8397b1dcdaf'
     """
-    mixed = np.array(values, dtype=np.uint64, ndmin=1)
-    mixed += _STEP
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= _FIRST
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= _SECOND
-    mixed ^= mixed >> np.uint64(31)
-    return mixed.reshape(np.shape(values))
+    return _mixed(np.array(values, dtype=np.uint64, ndmin=1)).reshape(np.shape(values))
+
+
+def _mixed(mixed: Hashes) -> Hashes:
+    """Scatter integers [N] where they are."""
+    scratch = np.empty(min(_BLOCK, len(mixed)), dtype=np.uint64)
+    for start in range(0, len(mixed), _BLOCK):
+        part = mixed[start : start + _BLOCK]
+        shifted = scratch[: len(part)]
+        part += _STEP
+        part ^= np.right_shift(part, np.uint64(30), out=shifted)
+        part *= _FIRST
+        part ^= np.right_shift(part, np.uint64(27), out=shifted)
+        part *= _SECOND
+        part ^= np.right_shift(part, np.uint64(31), out=shifted)
+    return mixed
 
 
 def hash_numbers(values: NDArray[np.float64]) -> Hashes:
     """Hash float64 [N] by their bits: -0.0 is 0.0, and every NaN is `MISSING`."""
-    hashes = mix((values + 0.0).view(np.uint64))
-    missing = np.isnan(values)
-    if missing.any():
-        hashes[missing] = MISSING
+    hashes = _mixed((values + 0.0).view(np.uint64))
+    if len(values) and np.isnan(values.min()):
+        hashes[np.isnan(values)] = MISSING
     return hashes
 
 
@@ -65,6 +78,8 @@ def hash_text(texts: pa.LargeStringArray | pa.LargeBinaryArray) -> Hashes:
     """Hash the bytes of texts [N], whatever they say; null is as empty."""
     raw = TextBytes.of(texts)
     sizes = (raw.lengths + 7) >> 3
+    if sizes.max(initial=0) <= _SHORT:
+        return _hash_short(raw, sizes)
     ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
     place = np.arange(total) - np.repeat(ends - sizes, sizes)
@@ -76,10 +91,29 @@ def hash_text(texts: pa.LargeStringArray | pa.LargeBinaryArray) -> Hashes:
     return mix((sums[ends] - sums[ends - sizes]) ^ mix(raw.lengths.view(np.uint64)))
 
 
+def _hash_short(raw: TextBytes, sizes: NDArray[np.int64]) -> Hashes:
+    """Hash texts of few words, all first words at once, then all second ones: as `hash_text`."""
+    sums = np.zeros(len(sizes), dtype=np.uint64)
+    for word in range(int(sizes.max(initial=0))):
+        salt = mix(np.uint64(word))
+        rows = np.flatnonzero(sizes > word)
+        if len(rows) == len(sizes):
+            kept = np.minimum(raw.lengths - 8 * word, 8)
+            sums += mix(raw.words(raw.starts + 8 * word, kept) ^ salt)
+            continue
+        kept = np.minimum(raw.lengths[rows] - 8 * word, 8)
+        sums[rows] += mix(raw.words(raw.starts[rows] + 8 * word, kept) ^ salt)
+    lengths = mix(np.arange(8 * _SHORT + 1, dtype=np.uint64))
+    sums ^= lengths[raw.lengths]
+    return mix(sums)
+
+
 def hash_times(ticks: NDArray[np.int64], rate: int) -> Hashes:
     """Hash instants [N] given in ticks, so many to a second; the unit makes no difference."""
     whole, nanoseconds = seconds_of(ticks, rate)
-    return mix(mix(whole.view(np.uint64) ^ _TIME) + nanoseconds.view(np.uint64))
+    hashes = _mixed(whole.view(np.uint64) ^ _TIME)
+    hashes += nanoseconds.view(np.uint64)
+    return _mixed(hashes)
 
 
 def hash_said(texts: pa.LargeStringArray, numbers: NDArray[np.float64]) -> Hashes:
@@ -144,32 +178,131 @@ def hash_values(array: pa.Array | pa.ChunkedArray) -> Hashes:  # one a sort
             return _hash_opaque(array)
 
 
-def hash_rows(batch: pa.RecordBatch | pa.Table) -> Hashes:
+@final
+class RowHasher:
+    """Hashes rows, batch after batch; the values of a dictionary once, as long as it stays.
+
+    Examples
+    --------
+    >>> rows = pa.record_batch({"a": [1, 2], "b": ["x", "y"]})
+    >>> RowHasher().hash(rows).tolist() == hash_rows(rows).tolist()
+    True
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[pa.Array, Hashes]] = {}
+
+    def hash(self, batch: pa.RecordBatch | pa.Table, pool: Executor | None = None) -> Hashes:
+        """Hash each row: `hash_rows`, which says more."""
+        rows = RowHashes(batch.num_rows)
+
+        def take(name: str, column: pa.Array | pa.ChunkedArray) -> None:
+            parts, indices, _ = self.column(name, plain(column))
+            rows.take(parts, indices)
+
+        list((pool.map if pool else map)(take, batch.schema.names, batch.columns))
+        return rows.hashes()
+
+    def column(self, name: str, array: pa.Array) -> tuple[Hashes, Indices | None, Hashes | None]:
+        """Hash a column's part of each row.
+
+        Parameters
+        ----------
+        name
+            The column's name; parts of one name must not be made by two threads at once.
+        array
+            Its values [N], as `thalweg.stats.arrays.plain` gives them.
+
+        Returns
+        -------
+        tuple
+            The parts, and where among these each row's is, int64 [N], or None where they are in
+            the order of the rows; and the hashes of the values [N] or of the values of the
+            dictionary, where these were needed.
+        """
+        salt = hash_text(pa.array([name], type=pa.large_string()))
+        if pt.is_large_string(array.type):
+            array = array.dictionary_encode()
+        if isinstance(array, pa.DictionaryArray):
+            hashes = self._of_dictionary(name, array.dictionary)
+            parts = mix(np.append(hashes, MISSING) ^ salt)
+            indices = array.indices
+            if indices.null_count:
+                indices = pc.fill_null(indices.cast(pa.int64()), len(parts) - 1)
+            return parts, indices.to_numpy(), hashes
+        narrow = _narrow(array)
+        if narrow is not None:
+            return mix(hash_values(narrow[0]) ^ salt), narrow[1], None
+        hashes = hash_values(array)
+        return _mixed(hashes ^ salt), None, hashes
+
+    def _of_dictionary(self, name: str, dictionary: pa.Array) -> Hashes:
+        """Hash the values of a dictionary, or remember their hashes."""
+        known = self._known.get(name)
+        if known is None or not known[0].equals(dictionary):
+            known = self._known[name] = (dictionary, hash_values(dictionary))
+        return known[1]
+
+
+@final
+class RowHashes:
+    """The hashes of rows, put together from those of the columns by any threads.
+
+    Parameters
+    ----------
+    rows
+        How many rows.
+    known
+        Their hashes, where these are known already.
+    """
+
+    def __init__(self, rows: int, known: Hashes | None = None) -> None:
+        self.known = known is not None
+        self._known = known
+        self._sums = np.zeros(0 if self.known else rows, dtype=np.uint64)
+        self._lock = Lock()
+
+    def take(self, parts: Hashes, indices: Indices | None) -> None:
+        """Take in what `RowHasher.column` gave."""
+        if indices is not None:
+            parts = parts[indices]
+        with self._lock:
+            self._sums += parts
+
+    def hashes(self) -> Hashes:
+        """Give the hashes, once every column is in."""
+        return _mixed(self._sums) if self._known is None else self._known
+
+
+def hash_rows(batch: pa.RecordBatch | pa.Table, pool: Executor | None = None) -> Hashes:
     """Hash each row by its values and their columns' names, in whatever order the columns stand.
 
     Parameters
     ----------
     batch
         Rows [N].
+    pool
+        Threads that the columns are shared out to; none by default. The hashes are the same.
 
     Returns
     -------
     numpy.ndarray
         uint64 [N], the same for a row in any batch, order and file format.
     """
-    hashes = np.zeros(batch.num_rows, dtype=np.uint64)
-    names = hash_text(pa.array(batch.schema.names, type=pa.large_string()))
-    for column, name in zip(batch.columns, names, strict=True):
-        hashes += mix(_hash_column(column) ^ name)
-    return mix(hashes)
+    return RowHasher().hash(batch, pool)
 
 
-def _hash_column(column: pa.Array | pa.ChunkedArray) -> Hashes:
-    """Hash a column; of text, each distinct one once."""
-    array = plain(column)
-    if pt.is_large_string(array.type):
-        array = array.dictionary_encode()
-    return hash_values(array)
+def _narrow(array: pa.Array) -> tuple[pa.Array, Indices] | None:
+    """Give integers without nulls as places in a range of far fewer integers, where they are."""
+    if not pt.is_integer(array.type) or array.null_count or not len(array):
+        return None
+    integers = array.to_numpy()
+    low, high = int(integers.min()), int(integers.max())
+    if not -_EXACT < low <= high < _EXACT or high - low >= len(integers) // 4:
+        return None
+    places = integers.astype(np.int64)
+    places -= low
+    return pa.array(np.arange(low, high + 1)), places
 
 
 def _hash_numbers(array: pa.Array) -> Hashes:

@@ -22,6 +22,8 @@ from thalweg.stats.arrays import sum_by_key, unique_counts
 from thalweg.stats.codec import State, Summary
 
 _MAGNITUDE: Final = np.int64(0x7FFF_FFFF_FFFF_FFFF)
+_BLOCK: Final = 1 << 15  # so many values stay in the cache while they are counted
+_WIDEST: Final = 1 << 17  # the widest range of buckets that is counted by address
 
 
 def ordered_keys(values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -75,8 +77,13 @@ class AdaptiveHistogram(Summary):
         """
         if not len(values):
             return
+        self._widen(*ordered_keys(np.array([values.min(), values.max()])).tolist())
+        if weights is None and self._level:
+            counted = _count_coarsely(np.ascontiguousarray(values), self._level)
+            if counted is not None:
+                self._take(self._level, *counted)
+                return
         keys = ordered_keys(values)
-        self._widen(int(keys.min()), int(keys.max()))
         keys >>= self._level
         self._take(self._level, *unique_counts(keys, weights))
 
@@ -273,7 +280,15 @@ class AdaptiveHistogram(Summary):
         self._range = (low, high)
 
     def _take(self, level: int, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        """Hold some counted keys back: many small batches are cheaper to sort at once."""
+        """Count keys that are known; hold others back: many are cheaper to sort at once."""
+        if level == self._level and len(self._keys):
+            at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+            known = self._keys[at] == keys
+            self._counts = self._counts.copy()  # it may be another's as well
+            self._counts[at[known]] += counts[known]
+            if known.all():
+                return
+            keys, counts = keys[~known], counts[~known]
         self._buffer = (*self._buffer, (level, keys, counts))
         self._buffered += len(keys)
         if self._buffered > 2 * self.capacity:
@@ -329,6 +344,66 @@ class AdaptiveHistogram(Summary):
         inside = (ranks - (ends - counts)[bucket] + 0.5) / counts[bucket]
         inside = np.where(ranks == 0, 0.0, np.where(ranks == ends[-1] - 1, 1.0, inside))
         return low[bucket] * (1 - inside) + high[bucket] * inside
+
+
+def _count_coarsely(
+    values: NDArray[np.float64], level: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Count values [N] by their keys less some low bits, by address: nothing is sorted.
+
+    The buckets of a sign lie close together, but those of both signs lie far apart, around the
+    keys of the numbers next to zero; so each sign gets a row of its own, and zero is set apart.
+
+    Returns
+    -------
+    tuple | None
+        The distinct keys in ascending order and their counts, or None where the magnitudes differ
+        so much that sorting is cheaper.
+    """
+    bits = values.view(np.int64)
+    zeros = len(values) - int(np.count_nonzero(values))
+    if zeros:
+        bits = bits[values != 0]
+    if not len(bits):
+        return np.zeros(1, dtype=np.int64), np.array([zeros], dtype=np.int64)
+    low, high = _magnitudes(bits, level)
+    width = high - low + 1
+    if width > min(_WIDEST, len(bits)):
+        return None
+    size = max(_BLOCK, 2 * width)
+    scratch = np.empty((2, min(size, len(bits))), dtype=np.int64)
+    counts = np.zeros(2 * width, dtype=np.int64)
+    for start in range(0, len(bits), size):
+        block = bits[start : start + size]
+        place, sign = scratch[:, : len(block)]
+        np.bitwise_and(block, _MAGNITUDE, out=place)
+        place >>= level
+        place -= low
+        np.right_shift(block, 63, out=sign)
+        sign &= width
+        place += sign
+        counts += np.bincount(place, minlength=2 * width)
+    above, below = (np.flatnonzero(part) for part in (counts[:width], counts[width:]))
+    keys = [~(below[::-1] + low), above + low]  # the key of a negative number is not its magnitude
+    found = [counts[width:][below[::-1]], counts[above]]
+    if zeros:
+        keys.insert(1, np.zeros(1, dtype=np.int64))
+        found.insert(1, np.array([zeros], dtype=np.int64))
+        if low == 0 and len(above) and above[0] == 0:  # zero's bucket has other numbers too
+            keys[2], found[1] = keys[2][1:], found[1] + found[2][:1]
+            found[2] = found[2][1:]
+    return np.concatenate(keys), np.concatenate(found)
+
+
+def _magnitudes(bits: NDArray[np.int64], level: int) -> tuple[int, int]:
+    """Give the lowest and the highest magnitude [N], less some low bits."""
+    low, high = int(_MAGNITUDE), 0
+    scratch = np.empty(min(_BLOCK, len(bits)), dtype=np.int64)
+    for start in range(0, len(bits), _BLOCK):
+        block = bits[start : start + _BLOCK]
+        magnitude = np.bitwise_and(block, _MAGNITUDE, out=scratch[: len(block)])
+        low, high = min(low, int(magnitude.min())), max(high, int(magnitude.max()))
+    return low >> level, high >> level
 
 
 def _value(key: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,12 @@ from thalweg.stats.arrays import sum_by_key, unique_counts
 from thalweg.stats.codec import State, Summary
 from thalweg.stats.histogram import AdaptiveHistogram, ordered_keys, values_of
 from thalweg.stats.sums import ExactSum
+
+_LOOKED: Final = 100  # how many numbers are looked at first
+_SCALES: Final = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
+_RANGE: Final = 8  # how many addresses for each number
+_BLOCK: Final = 1 << 15  # so many values stay in the cache
+_EXACT: Final = 2.0**53
 
 
 @final
@@ -140,11 +146,47 @@ def distinct_numbers(
     if weights is not None:
         keys, counts = sum_by_key(ordered_keys(values), weights)
         return values_of(keys), counts
-    if not len(values):
-        return values, np.zeros(0, dtype=np.int64)
-    if np.abs(values).max() < 2**53 and (np.rint(values) == values).all():
-        keys, counts = unique_counts(values.astype(np.int64))  # often without sorting
-        return keys.astype(np.float64), counts
+    counted = count_decimals(values)
+    if counted is not None or not len(values):
+        return counted or (values, np.zeros(0, dtype=np.int64))
     ordered = np.sort(values + 0.0)
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     return ordered[starts], np.diff(starts, append=len(ordered))
+
+
+def count_decimals(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """Count equal float64 [N] by address, where all are decimals of a few places in some range.
+
+    Prices, measurements and whole numbers are; that a number is the nearest to such a decimal is
+    looked at in every one of them, so that the answer is exact.
+
+    Returns
+    -------
+    tuple | None
+        The distinct numbers in ascending order and their counts, or None where they are not.
+    """
+    some = values[:: (len(values) // _LOOKED) | 1]  # odd: no period of two hides from it
+    for scale in _SCALES:
+        if not len(some) or not _are_decimals(some, scale):
+            continue
+        whole = np.empty(len(values), dtype=np.int64)
+        for start in range(0, len(values), _BLOCK):
+            block = values[start : start + _BLOCK]
+            if not _are_decimals(block, scale):
+                return None
+            np.rint(block * scale, out=whole[start : start + _BLOCK], casting="unsafe")
+        if int(whole.max()) - int(whole.min()) >= _RANGE * len(values):
+            return None
+        keys, counts = unique_counts(whole)
+        return keys / scale, counts
+    return None
+
+
+def _are_decimals(values: NDArray[np.float64], scale: float) -> bool:
+    """Say whether all numbers are the nearest ones to whole numbers divided by a power of ten."""
+    top = max(abs(float(values.min())), abs(float(values.max())))
+    if not top * scale < _EXACT:
+        return False
+    return bool((np.rint(values * scale) / scale == values).all())

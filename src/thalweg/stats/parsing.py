@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from thalweg.stats.arrays import plain, present, seconds_of, sort_of, spread, ticks_of
 from thalweg.stats.dates import FORMATS, read_text_times
+from thalweg.stats.texts import TextBytes
 
 __all__ = [
     "FORMATS",
@@ -39,6 +40,8 @@ MISSING_TEXTS: Final = frozenset(
 )
 """Texts that say that a value is missing, stripped of blanks and in lower case."""
 
+_SOLID: Final = (np.arange(256) > 0x20) & (np.arange(256) < 0x7F)  # ASCII that is no blank
+_NUMERIC: Final = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.", dtype=np.uint8))
 _LIMIT: Final = 2.0**63
 _EARLIEST: Final = -62_135_596_800.0  # 0001-01-01
 _LATEST: Final = 253_402_300_799.0  # 9999-12-31T23:59:59
@@ -46,7 +49,20 @@ _LATEST: Final = 253_402_300_799.0  # 9999-12-31T23:59:59
 
 def stripped(array: pa.Array) -> pa.LargeStringArray:
     """Take blanks (any Unicode white space) off both ends of texts [N]."""
-    return pc.utf8_trim_whitespace(plain(array))
+    texts = plain(array)
+    return texts if _bare(texts) else pc.utf8_trim_whitespace(texts)
+
+
+def _bare(texts: pa.LargeStringArray) -> bool:
+    """Say whether no text has blanks at its ends; where that is not sure, say no."""
+    if not len(texts):
+        return True
+    # A slice that was cast keeps its offsets, and functions such as ascii_lower misread these.
+    if np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset]:
+        return False
+    raw = TextBytes.of(texts)
+    first, last = raw.data[raw.starts], raw.data[raw.ends - 1]
+    return bool((_SOLID[first] & _SOLID[last] | (raw.lengths == 0)).all())
 
 
 def is_missing_text(array: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -115,8 +131,15 @@ def means_missing(texts: pa.LargeStringArray) -> NDArray[np.bool_]:
 
 def text_numbers(texts: pa.LargeStringArray) -> NDArray[np.float64]:
     """Read texts [N] without blanks at their ends as finite numbers; NaN for none."""
-    values = pl.Series(pl.from_arrow(texts)).cast(pl.Float64, strict=False).to_numpy()
-    return np.where(np.isfinite(values), values, np.nan)
+    raw = TextBytes.of(texts)
+    promising = _NUMERIC[raw.data[raw.starts]]
+    promising &= raw.lengths > 0
+    found = np.full(len(texts), np.nan)
+    if promising.any():
+        some = texts if promising.all() else texts.filter(pa.array(promising))
+        values = pl.Series(pl.from_arrow(some)).cast(pl.Float64, strict=False).to_numpy()
+        found[promising] = np.where(np.isfinite(values), values, np.nan)
+    return found
 
 
 def read_times(

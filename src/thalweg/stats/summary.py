@@ -32,7 +32,7 @@ from thalweg.stats.counts import ValueCounts
 from thalweg.stats.dates import FORMATS, read_dates, reading_order
 from thalweg.stats.distinct import DistinctSample
 from thalweg.stats.hashing import hash_numbers, hash_said, hash_text, hash_times, hash_values
-from thalweg.stats.numbers import NumberSummary, distinct_numbers, finite
+from thalweg.stats.numbers import NumberSummary, count_decimals, distinct_numbers, finite
 from thalweg.stats.parsing import (
     canonical_text,
     means_missing,
@@ -43,23 +43,26 @@ from thalweg.stats.parsing import (
     time_text,
     without_zeros,
 )
-from thalweg.stats.texts import TextBytes, count_texts
+from thalweg.stats.pending import PendingTexts
+from thalweg.stats.texts import TextBytes
 
 TIMESTAMP: Final = "timestamp"
 """How `ColumnSummary.time_formats` names values that came as dates or timestamps, not as text."""
 
-_TALLIES: Final = (
-    "rows",
-    "nulls",
-    "texts",
-    "blanks",
-    "missing_texts",
-    "infinite",
-    "booleans",
-)
+_TALLIES: Final = {
+    "rows": "rows",
+    "nulls": "nulls",
+    "texts": "_texts",
+    "blanks": "_blanks",
+    "missing_texts": "_missing_texts",
+    "infinite": "infinite",
+    "booleans": "booleans",
+}
+"""The names of what is counted, and where it is held."""
 _INTEGERS: Final = 2.0**63
 
 Counts = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
 Writer = Callable[[NDArray[np.float64]], pa.StringArray]
 
 
@@ -80,20 +83,10 @@ class ColumnSummary(Summary):
         How many values there are, missing ones as well.
     nulls : int
         Nulls and NaN.
-    texts : int
-        Values that came as text.
-    blanks : int
-        Texts that hold nothing but blanks.
-    missing_texts : int
-        Texts that mean 'missing' (see `thalweg.stats.parsing.MISSING_TEXTS`), blanks as well.
     infinite : int
         Infinite numbers: in no other statistic but `counts`.
     booleans : int
         Values that came as booleans.
-    counts : ValueCounts
-        Canonical texts of all values but numbers that are not whole, and times; `top` adds these.
-    lengths, words : NumberSummary
-        Characters of each text, and its words parted by blanks.
 
     Examples
     --------
@@ -104,60 +97,84 @@ class ColumnSummary(Summary):
     """
 
     __slots__ = (
-        "_typed",
+        "_blanks",
+        "_counts",
+        "_lengths",
+        "_missing_texts",
+        "_pending",
         "_read",
+        "_texts",
         "_times",
+        "_typed",
         "_values",
-        "counts",
-        "lengths",
+        "_words",
+        "booleans",
+        "infinite",
+        "nulls",
+        "rows",
         "type",
-        "words",
-        *_TALLIES,
     )
 
     def __init__(self) -> None:
         self.type = ""
         self.rows = 0
         self.nulls = 0
-        self.texts = 0
-        self.blanks = 0
-        self.missing_texts = 0
         self.infinite = 0
         self.booleans = 0
-        self.counts = ValueCounts()
-        self.lengths = NumberSummary()
-        self.words = NumberSummary()
+        self._texts = 0
+        self._blanks = 0
+        self._missing_texts = 0
+        self._counts = ValueCounts()
+        self._lengths = NumberSummary()
+        self._words = NumberSummary()
+        self._pending = PendingTexts()
         self._typed = NumberSummary()  # numbers that came as such
         self._read = NumberSummary()  # numbers that came as text
         self._times: dict[str, NumberSummary] = {}  # by format
         self._values = DistinctSample()
 
-    def update(self, array: pa.Array | pa.ChunkedArray) -> None:
+    def update(self, array: pa.Array | pa.ChunkedArray, hashes: Hashes | None = None) -> None:
         """Take values in.
 
         Parameters
         ----------
         array
             Values [N] of any Arrow type.
+        hashes
+            uint64 [N]: `thalweg.stats.hashing.hash_values` of them, where that is known already;
+            of a dictionary array, those of the dictionary's values.
         """
         self.type = _joint_type(self.type, type_name(array.type))
-        for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else (array,):
-            values = plain(chunk)
-            self.rows += len(values)
-            if isinstance(values, pa.DictionaryArray):
-                self._take_dictionary(values)
-            else:
-                self.nulls += values.null_count
-                self._take(values.drop_null(), None)
+        if isinstance(array, pa.ChunkedArray):
+            for chunk in array.chunks:
+                self.update(chunk)
+            return
+        values = plain(array)
+        self.rows += len(values)
+        if sort_of(values.type) == "text":
+            if not pt.is_dictionary(values.type):
+                values, hashes = values.dictionary_encode(), None
+            self.nulls += self._pending.take(values, hashes)
+            if self._pending.full():
+                self._settle()
+        elif isinstance(values, pa.DictionaryArray):
+            self._take_dictionary(values)
+        else:
+            self.nulls += values.null_count
+            if hashes is not None and values.null_count:
+                hashes = hashes[present(values)]
+            self._take(values.drop_null(), None, hashes)
 
     def merge(self, other: ColumnSummary) -> None:
         """Take in what another has taken in; the other stays as it was."""
+        self._settle()
+        other._settle()
         self.type = _joint_type(self.type, other.type)
-        for name in _TALLIES:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.counts.merge(other.counts)
-        self.lengths.merge(other.lengths)
-        self.words.merge(other.words)
+        for name, slot in _TALLIES.items():
+            setattr(self, slot, getattr(self, slot) + getattr(other, name))
+        self._counts.merge(other._counts)
+        self._lengths.merge(other._lengths)
+        self._words.merge(other._words)
         self._typed.merge(other._typed)
         self._read.merge(other._read)
         self._values.merge(other._values)
@@ -165,8 +182,45 @@ class ColumnSummary(Summary):
             self._times.setdefault(name, NumberSummary()).merge(times)
 
     @property
+    def texts(self) -> int:
+        """Values that came as text."""
+        self._settle()
+        return self._texts
+
+    @property
+    def blanks(self) -> int:
+        """Texts that hold nothing but blanks."""
+        self._settle()
+        return self._blanks
+
+    @property
+    def missing_texts(self) -> int:
+        """Texts that mean 'missing' (`thalweg.stats.parsing.MISSING_TEXTS`), blanks as well."""
+        self._settle()
+        return self._missing_texts
+
+    @property
+    def counts(self) -> ValueCounts:
+        """Canonical texts of all values but numbers not whole, and times; `top` adds these."""
+        self._settle()
+        return self._counts
+
+    @property
+    def lengths(self) -> NumberSummary:
+        """The characters of each text."""
+        self._settle()
+        return self._lengths
+
+    @property
+    def words(self) -> NumberSummary:
+        """The words of each text, parted by blanks."""
+        self._settle()
+        return self._words
+
+    @property
     def numbers(self) -> NumberSummary:
         """All numbers, and all texts that read as a number. To be read, not changed."""
+        self._settle()
         return _joined([self._typed, self._read])
 
     @property
@@ -184,6 +238,7 @@ class ColumnSummary(Summary):
         Where ``MM/DD/YYYY`` and ``DD/MM/YYYY`` read equally many, the column does not tell which
         it is; the month then comes first. Dates and timestamps count as ``timestamp``.
         """
+        self._settle()
         order = {name: place for place, name in enumerate((TIMESTAMP, *FORMATS))}
         counts = {name: times.count for name, times in self._times.items()}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], order[item[0]])))
@@ -192,7 +247,7 @@ class ColumnSummary(Summary):
     def counts_exact(self) -> bool:
         """Whether `top` knows every value and its exact count."""
         known = self.counts.total + sum(int(counts.sum()) for _, counts, _ in self._uncounted())
-        return self.counts.exact and known == self._values.total
+        return self._counts.exact and known == self._values.total
 
     def top(self, number: int | None = None) -> list[tuple[str, int]]:
         """Give the most frequent values as canonical text, equal counts in the order of the text.
@@ -224,6 +279,7 @@ class ColumnSummary(Summary):
 
     def sample(self) -> list[str]:
         """Give up to 1,000 distinct values, drawn evenly, as text: the same for the same values."""
+        self._settle()
         return self._values.texts()
 
     def describe(self) -> dict[str, Any]:
@@ -276,11 +332,11 @@ class ColumnSummary(Summary):
         """Make one of its state."""
         made = cls()
         made.type = str(state.values["type"])
-        for name in _TALLIES:
-            setattr(made, name, int(state.values[name]))
-        made.counts = ValueCounts.from_state(state.part("counts"))
-        made.lengths = NumberSummary.from_state(state.part("lengths"))
-        made.words = NumberSummary.from_state(state.part("words"))
+        for name, slot in _TALLIES.items():
+            setattr(made, slot, int(state.values[name]))
+        made._counts = ValueCounts.from_state(state.part("counts"))
+        made._lengths = NumberSummary.from_state(state.part("lengths"))
+        made._words = NumberSummary.from_state(state.part("words"))
         made._typed = NumberSummary.from_state(state.part("typed"))
         made._read = NumberSummary.from_state(state.part("read"))
         made._values = DistinctSample.from_state(state.part("sample"))
@@ -289,6 +345,11 @@ class ColumnSummary(Summary):
                 raise ValueError(name)
             made._times[name] = NumberSummary.from_state(state.part(f"times:{name}"))
         return made
+
+    def _settle(self) -> None:
+        """Work through the texts that were held back."""
+        if self._pending:
+            self._take_texts(*self._pending.give())
 
     def _take_dictionary(self, array: pa.DictionaryArray) -> None:
         """Take a dictionary's values in, each with its count."""
@@ -299,40 +360,40 @@ class ColumnSummary(Summary):
         self.nulls += len(array) - int(counts[there].sum())
         self._take(distinct.filter(pa.array(there)), counts[there])
 
-    def _take(self, values: pa.Array, weights: Counts | None) -> None:
+    def _take(self, values: pa.Array, weights: Counts | None, hashes: Hashes | None = None) -> None:
         """Take values without nulls in, each `weights` times."""
         if not len(values):
             return
         match sort_of(values.type):
-            case "text":
-                self._take_texts(values, weights)
             case "number" if pt.is_integer(values.type):
                 self._take_integers(values, weights)
             case "number":
-                self._take_floats(values, weights)
+                self._take_floats(values, weights, hashes)
             case "time":
-                self._take_times(values, weights)
+                self._take_times(values, weights, hashes)
             case "boolean":
                 bits, counts = unique_counts(bits_of(values), weights)
                 texts = pa.array(["false", "true"]).take(pa.array(bits)).cast(pa.large_string())
                 self.booleans += int(counts.sum())
-                self.counts.update(texts, counts)
+                self._counts.update(texts, counts)
                 self._values.update(hash_text(texts), counts, _taker(texts))
             case _:
+                hashes = hash_values(values) if hashes is None else hashes
                 self._values.update(
-                    hash_values(values), weights, lambda where: canonical_text(_take(values, where))
+                    hashes, weights, lambda where: canonical_text(_take(values, where))
                 )
 
-    def _take_texts(self, values: pa.LargeStringArray, weights: Counts | None) -> None:
-        """Take texts in."""
-        texts, counts = count_texts(values, weights)
+    def _take_texts(self, texts: pa.LargeStringArray, counts: Counts) -> None:
+        """Take distinct texts in, each so many times."""
+        if not len(texts):
+            return
         raw, trimmed = TextBytes.of(texts), stripped(texts)
         blank = TextBytes.of(trimmed).lengths == 0
-        self.texts += int(counts.sum())
-        self.blanks += int(counts[blank].sum())
-        self.missing_texts += int(counts[means_missing(trimmed)].sum())
+        self._texts += int(counts.sum())
+        self._blanks += int(counts[blank].sum())
+        self._missing_texts += int(counts[means_missing(trimmed)].sum())
         characters = pc.utf8_length(texts).to_numpy().astype(np.int64)
-        for part, sizes in ((self.lengths, characters), (self.words, raw.blank_parted())):
+        for part, sizes in ((self._lengths, characters), (self._words, raw.blank_parted())):
             distinct, often = unique_counts(sizes, counts)
             part.update(distinct.astype(np.float64), often)
         numbers = text_numbers(trimmed)
@@ -343,7 +404,7 @@ class ColumnSummary(Summary):
             times = self._times.setdefault(name, NumberSummary())
             times.update(seconds[valid], counts[valid])
         canonical = without_zeros(trimmed, numbers)
-        self.counts.update(canonical, counts)
+        self._counts.update(canonical, counts)
         self._values.update(hash_said(trimmed, numbers), counts, _taker(canonical))
 
     def _take_integers(self, values: pa.Array, weights: Counts | None) -> None:
@@ -352,16 +413,16 @@ class ColumnSummary(Summary):
         if values.type == pa.uint64() and len(raw) and int(raw.max()) >= _INTEGERS:
             large = raw >= _INTEGERS
             heavy = None if weights is None else weights[large]
-            self._take_numbers(raw[large].astype(np.float64), heavy)
+            self._take_numbers(raw[large].astype(np.float64), heavy, None)
             raw, weights = raw[~large], None if weights is None else weights[~large]
-        keys, counts = unique_counts(raw.astype(np.int64), weights)
-        self.counts.update_integers(keys, counts)
+        keys, counts = unique_counts(raw.astype(np.int64, copy=False), weights)
+        self._counts.update_integers(keys, counts)
         self._typed.update(keys.astype(np.float64), counts)
         self._values.update(
             hash_values(pa.array(keys)), counts, lambda where: canonical_text(pa.array(keys[where]))
         )
 
-    def _take_floats(self, values: pa.Array, weights: Counts | None) -> None:
+    def _take_floats(self, values: pa.Array, weights: Counts | None, hashes: Hashes | None) -> None:
         """Take numbers in; NaN are nulls and infinities are set apart."""
         numbers, valid = read_numbers(values)
         if not valid.all():
@@ -372,35 +433,51 @@ class ColumnSummary(Summary):
             self.infinite += int(counts[infinite].sum())
             endless, counts = rest[infinite].astype(np.float64), counts[infinite]
             texts = number_text(endless).cast(pa.large_string())
-            self.counts.update(texts, counts)
+            self._counts.update(texts, counts)
             self._values.update(hash_numbers(endless), counts, _taker(texts))
             numbers = numbers[valid]
             weights = None if weights is None else weights[valid]
-        self._take_numbers(numbers, weights)
+            hashes = None if hashes is None else hashes[valid]
+        if len(numbers):
+            self._take_numbers(numbers, weights, hashes)
 
-    def _take_numbers(self, numbers: NDArray[np.float64], weights: Counts | None) -> None:
+    def _take_numbers(
+        self, numbers: NDArray[np.float64], weights: Counts | None, hashes: Hashes | None
+    ) -> None:
         """Take finite float64 in."""
-        if weights is None and not self._typed.histogram.coarse:
-            numbers, weights = distinct_numbers(numbers)
+        if weights is None:
+            counted = count_decimals(numbers)
+            if counted is None and not self._typed.histogram.coarse:
+                counted = distinct_numbers(numbers)
+            if counted is not None:
+                (numbers, weights), hashes = counted, None
+        whole = self._typed.whole
         self._typed.update(numbers, weights)
-        integral = _integral(numbers)
-        if integral.any():
-            whole = numbers[integral].astype(np.int64)
+        if self._typed.whole > whole:
+            integral = _integral(numbers)
             heavy = None if weights is None else weights[integral]
-            self.counts.update_integers(*unique_counts(whole, heavy))
+            self._counts.update_integers(*unique_counts(numbers[integral].astype(np.int64), heavy))
         self._values.update(
-            hash_numbers(numbers), weights, lambda where: number_text(numbers[where])
+            hash_numbers(numbers) if hashes is None else hashes,
+            weights,
+            lambda where: number_text(numbers[where]),
         )
 
-    def _take_times(self, values: pa.Array, weights: Counts | None) -> None:
+    def _take_times(self, values: pa.Array, weights: Counts | None, hashes: Hashes | None) -> None:
         """Take dates and timestamps in."""
+        times = self._times.setdefault(TIMESTAMP, NumberSummary())
         ticks, rate = ticks_of(values)
-        ticks, counts = unique_counts(ticks, weights)
+        if weights is not None or not times.histogram.coarse:
+            (ticks, weights), hashes = unique_counts(ticks, weights), None
         whole, nanoseconds = seconds_of(ticks, rate)
-        seconds = whole + nanoseconds / 1e9
-        self._times.setdefault(TIMESTAMP, NumberSummary()).update(seconds, counts)
+        seconds = whole.astype(np.float64)
+        if nanoseconds.any():
+            seconds += nanoseconds / 1e9
+        times.update(seconds, weights)
         self._values.update(
-            hash_times(ticks, rate), counts, lambda where: time_text(seconds[where])
+            hash_times(ticks, rate) if hashes is None else hashes,
+            weights,
+            lambda where: time_text(seconds[where]),
         )
 
     def _uncounted(self) -> list[tuple[NDArray[np.float64], Counts, Writer]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor, wait
 from typing import final
 
 import pyarrow as pa
+import pyarrow.types as pt
 
+from thalweg.stats.arrays import plain, sort_of
 from thalweg.stats.codec import State, Summary
 from thalweg.stats.distinct import DistinctSample
-from thalweg.stats.hashing import hash_rows
+from thalweg.stats.hashing import Hashes, RowHasher, RowHashes
 from thalweg.stats.summary import ColumnSummary
 
 
@@ -32,19 +36,81 @@ class TableSummary(Summary):
     (3, 2.0, 1.0)
     """
 
-    __slots__ = ("_distinct", "columns", "rows")
+    __slots__ = ("_distinct", "_hasher", "columns", "rows")
 
     def __init__(self) -> None:
         self.rows = 0
         self.columns: dict[str, ColumnSummary] = {}
         self._distinct = DistinctSample()
+        self._hasher = RowHasher()
 
-    def update(self, batch: pa.RecordBatch | pa.Table) -> None:
-        """Take rows in."""
+    def update(
+        self,
+        batch: pa.RecordBatch | pa.Table,
+        hashes: Hashes | None = None,
+        pool: Executor | None = None,
+    ) -> None:
+        """Take rows in.
+
+        Parameters
+        ----------
+        batch
+            Rows [N].
+        hashes
+            uint64 [N]: `thalweg.stats.hashing.hash_rows` of them, where that is known already.
+        pool
+            Threads that the columns are shared out to; none by default. The result is the same.
+        """
+        self.begin(batch, hashes, pool)()
+
+    def begin(
+        self,
+        batch: pa.RecordBatch | pa.Table,
+        hashes: Hashes | None = None,
+        pool: Executor | None = None,
+    ) -> Callable[[], None]:
+        """Begin to take rows in, and give what waits until they are; nothing else may come between.
+
+        Parameters are those of `update`.
+        """
         self.rows += batch.num_rows
-        for name, values in zip(batch.schema.names, batch.columns, strict=True):
-            self.columns.setdefault(name, ColumnSummary()).update(values)
-        self._distinct.update(hash_rows(batch))
+        sums = RowHashes(batch.num_rows, hashes)
+        arrays: dict[str, list[pa.Array | pa.ChunkedArray]] = {}
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            self.columns.setdefault(name, ColumnSummary())
+            arrays.setdefault(name, []).append(array)
+
+        def take(name: str) -> None:
+            for array in arrays[name]:
+                self._take(name, array, sums)
+
+        # Texts take longest, so that they come first and no thread is left with them at the end.
+        names = sorted(arrays, key=lambda name: sort_of(arrays[name][0].type) != "text")
+        tasks = [pool.submit(take, name) for name in names] if pool else []
+
+        def finish() -> None:
+            if pool is None:
+                for name in names:
+                    take(name)
+            wait(tasks)  # where one fails, the others are not left at work
+            for task in tasks:
+                task.result()
+            self._distinct.update(sums.hashes())
+
+        return finish
+
+    def _take(self, name: str, array: pa.Array | pa.ChunkedArray, sums: RowHashes) -> None:
+        """Take a column's values in, and its part of the rows' hashes."""
+        column = self.columns[name]
+        if sums.known:
+            column.update(array)
+            return
+        values = plain(array)
+        if pt.is_large_string(values.type):
+            values = values.dictionary_encode()
+        parts, indices, hashes = self._hasher.column(name, values)
+        sums.take(parts, indices)
+        column.update(values, hashes)
 
     def merge(self, other: TableSummary) -> None:
         """Take in what another has taken in; the other stays as it was."""
