@@ -310,7 +310,7 @@ os.fsync = lambda handle: None  # slow, and needed where the power is cut, not w
 source, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 dials = {"members": 2, "width": 16, "embedding": 4, "batch_size": 32, "averaging": 0.9,
          "epochs": 20, "patience": 20}
-question = Question(source, "garden", None, "random", {}, (), dials, ())
+question = Question(source, "garden", None, "random", {}, (), dials, (), None)
 
 def begin(name, resume):
     child = os.fork()

@@ -89,6 +89,7 @@ def train(
     threshold: str | float | None = None,
     baselines: str | Sequence[str] | None = None,
     recipe: Mapping[str, Any] | None = None,
+    cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Train, judge and save a deep model of one column of a table.
@@ -130,6 +131,10 @@ def train(
         installed by default.
     recipe
         Dials by name; see `thalweg.models.recipe.Recipe`.
+    cache
+        Where the encoded rows of large tables are kept, so that the next training on them starts
+        at once: a folder, by default ``$THALWEG_CACHE`` or else one in the user's cache folder, or
+        ``"none"``.
     progress
         Told of the work; silent by default.
 
@@ -153,7 +158,9 @@ def train(
     if resume and out is None:
         raise OptionError("resume without out", "the folder of the run", "Say where it was to go.")
     dials = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
-    question = Question(source, target, test, split, dict(columns or {}), drop, dials, baselines)
+    wanted = dict(columns or {})
+    kept = _cache(cache)
+    question = Question(source, target, test, split, wanted, drop, dials, baselines, kept)
     folder = None if out is None else _folder(out)
     run = Run(
         seed,
@@ -192,6 +199,15 @@ def seconds_of(minutes: float | None) -> float | None:
     if not minutes > 0:  # which nan is not either
         raise OptionError(f"minutes is {minutes}", "a number above 0", "Leave it out for 5.")
     return None if math.isinf(60 * minutes) else 60 * minutes
+
+
+def _cache(given: str | Path | None) -> Path | None:
+    """Find the folder of encoded rows; None for none."""
+    from thalweg.data.cache import default_folder
+
+    if given == "none":
+        return None
+    return default_folder() if given is None else Path(given)
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -238,9 +254,13 @@ _SETTINGS = frozenset(
 
 def _plain(value: Any) -> Any:
     """Write an argument down as JSON holds it; a table in memory by its type alone."""
+    from thalweg.sources import without_secrets
+
     match value:
-        case None | bool() | int() | float() | str():
+        case None | bool() | int() | float():
             return value
+        case str():
+            return without_secrets(value)
         case Path():
             return str(value)
         case dict():
@@ -303,8 +323,9 @@ def predict(
     source
         Rows with every column that the model reads.
     to
-        A file to write to, whole or not at all; the format follows its name. Rows that could not
-        be read or predicted go to a file of that name with ``.rejects.ndjson`` behind.
+        A file to write to, whole or not at all; the format follows its name. Or a table of a
+        database: ``postgresql://host/shop?table=scores``. Rows that could not be read or predicted
+        go to a file of that name with ``.rejects.ndjson`` behind.
     keep
         Whether the source's own columns come before the prediction's.
     progress
@@ -318,8 +339,7 @@ def predict(
     from thalweg.serving.batch import predict_all
     from thalweg.sources import open_source
 
-    sink = None if to is None else Path(to)
-    return predict_all(_model(model), open_source(source), sink, progress or Silent(), keep=keep)
+    return predict_all(_model(model), open_source(source), to, progress or Silent(), keep=keep)
 
 
 def show(model: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from thalweg.cli.main import main
 
 EPOCHS = 40
 
-# Checkpoints come every few seconds; here after every epoch, so that the run can be short.
+# Checkpoints come every few seconds; here after every step, so that the run can be short.
 EAGER = """
 import sys
 from thalweg.cli.main import main

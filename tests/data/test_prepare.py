@@ -13,7 +13,8 @@ from thalweg.core.errors import ColumnError, OptionError, SourceError, TargetErr
 from thalweg.core.progress import Silent
 from thalweg.data.prepare import Part, Prepared, Wishes, prepare
 from thalweg.data.schema import CLEANED, NO_TARGET
-from thalweg.data.split import Split
+from thalweg.data.shards import Held, Shards
+from thalweg.data.split import FOLDED_ROWS, Split
 from thalweg.sources import Batch, Position, Reject, Source, open_source
 
 ROWS = 400
@@ -300,3 +301,25 @@ def test_several_columns_are_filled_along_one() -> None:
     assert not found.train.arrays.features["number"]["missing"].any()
     assert [curve.column for curve in found.schema.curves] == ["x", "z"]
     assert prepared(rows, columns=said, drop=["z"]).schema.curves[0].column == "x"
+
+
+def test_a_table_of_many_rows_is_encoded_onto_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    rows = FOLDED_ROWS + 500
+    random = np.random.default_rng(0)
+    x = random.normal(size=rows).round(3)
+    pl.DataFrame({"x": x, "y": np.where(x > 0, "yes", "no")}).write_csv(path)
+    with path.open("a") as file:
+        file.write("1,2,3\n")
+    found = prepared(path)
+    assert isinstance(found.train.store, Shards)
+    assert found.train.rows + found.held_out["validation"] + found.held_out["test"] == rows
+    assert [reject.line for reject in found.rejects] == [rows + 2]
+    arrays = found.train.store.read(np.arange(len(found.train.store.sizes)))
+    assert len(arrays) == found.train.rows == len(found.train.arrays)
+
+
+def test_a_table_of_few_rows_is_held(tmp_path: Path) -> None:
+    found = prepared(table())
+    assert isinstance(found.train.store, Held)
+    assert not (tmp_path / "cache").exists()

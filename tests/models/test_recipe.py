@@ -1,9 +1,33 @@
 from __future__ import annotations
 
+from typing import Any, cast
+
+import numpy as np
 import pytest
 
 from thalweg.core.errors import OptionError
+from thalweg.data.arrays import Arrays
+from thalweg.data.prepare import Prepared
 from thalweg.models.recipe import Recipe
+
+
+class Table:
+    """As much of a prepared table as a recipe looks at."""
+
+    class _Part:
+        arrays = Arrays({}, {"code": np.zeros((1, 1), dtype=np.int64)})
+        rows = 0
+
+    class _Schema:
+        task = "binary"
+
+    def __init__(self, rows: int, task: str) -> None:
+        self.train, self.schema = self._Part(), self._Schema()
+        self.train.rows, self.schema.task = rows, task
+
+
+def recipe(rows: int, task: str) -> dict[str, Any]:
+    return Recipe.for_table(cast("Prepared", Table(rows, task))).model_dump()
 
 
 def test_text_turns_a_dial() -> None:
@@ -19,3 +43,22 @@ def test_unknown_dial_names_near_ones() -> None:
 def test_impossible_values_are_refused(dial: str, value: object) -> None:
     with pytest.raises(OptionError, match=dial):
         Recipe().turned({dial: value})
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_dials_change_smoothly_where_tables_become_large(task: str) -> None:
+    at, beyond = recipe(200_000, task), recipe(200_001, task)
+    assert at["members"] == 8
+    assert {name: value for name, value in beyond.items() if name != "warmup"} == {
+        name: value for name, value in at.items() if name != "warmup"
+    }
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_more_rows_take_fewer_members_and_larger_batches(task: str) -> None:
+    found = [recipe(rows, task) for rows in (200_000, 800_000, 3_200_000, 10**9)]
+    assert [one["members"] for one in found] == [8, 4, 2, 2]
+    batches = [one["batch_size"] for one in found]
+    assert batches == sorted(batches)
+    assert batches[-1] == 4096
+    assert all(one["epochs"] >= 1 and one["share"] == 1 for one in found)

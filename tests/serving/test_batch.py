@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from thalweg.core.errors import ColumnError, OptionError, SourceError
@@ -227,6 +228,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 import pyarrow as pa
+import pyarrow.parquet as pq
 from thalweg.core.errors import SourceError
 from thalweg.core.progress import Silent
 from thalweg.models.model import Model
@@ -253,3 +255,24 @@ def test_a_full_disk_leaves_what_was_there(picky: Model, tmp_path: Path, aside: 
     assert "cannot be written" in done.stdout
     assert (tmp_path / "out.csv").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "out.csv"]
+
+
+def test_what_goes_far_away_has_its_rejects_beside_it(picky: Model) -> None:
+    out = "memory://predictions/out.parquet"
+    notes = Notes()
+    predict_all(picky, open_source(table()), out, notes)
+    rows = [row for batch in open_source(out).batches() for row in batch.rows.to_pylist()]
+    aside = f"{out}.rejects.ndjson"
+    rejected = [row for batch in open_source(aside).batches() for row in batch.rows.to_pylist()]
+    assert (len(rows), len(rejected)) == (294, 6)
+    assert any(f"see {aside}" in said for said in notes.said)
+    predict_all(picky, open_source(table().drop_null()), out, notes)
+    with pytest.raises(SourceError, match="does not exist"):
+        open_source(aside)
+
+
+def test_texts_read_from_a_file_leave_as_texts(model: Model, tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "in.parquet")
+    assert pa.types.is_dictionary(open_source(tmp_path / "in.parquet").schema().field("town").type)
+    found = predict_all(model, open_source(tmp_path / "in.parquet"), None, Silent())
+    assert found.schema.field("town").type == pa.string()

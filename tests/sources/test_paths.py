@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from thalweg.sources.paths import looks_like, suffix_of
+from thalweg.sources.places import Place
 
 
 @pytest.mark.parametrize(
@@ -16,8 +17,8 @@ from thalweg.sources.paths import looks_like, suffix_of
 def test_first_bytes(tmp_path: Path, content: bytes, found: str) -> None:
     path = tmp_path / "rows"
     path.write_bytes(content)
-    assert looks_like(path) == found
-    assert looks_like(tmp_path) == ""
+    assert looks_like(Place.local(path)) == found
+    assert looks_like(Place.local(tmp_path)) == ""
 
 
 @pytest.mark.parametrize(

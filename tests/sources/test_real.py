@@ -37,7 +37,9 @@ def test_values_survive(name: str, suffix: str, tmp_path: Path) -> None:
     assert found.schema.names == rows.schema.names
     for column in rows.schema.names:
         cells = rows.column(column)
-        if suffix in (".parquet", ".pq", ".arrow", ".arrows", ".feather", ".ipc"):
-            assert found.column(column).equals(cells), column
-        else:
-            assert found.column(column).cast(cells.type).equals(cells), column
+        if pa.types.is_dictionary(cells.type):  # How texts are held in memory is in no file.
+            cells = cells.cast(cells.type.value_type)
+        is_typed = suffix in (".parquet", ".pq", ".arrow", ".arrows", ".feather", ".ipc")
+        kind = found.schema.field(column).type
+        assert not is_typed or kind.equals(rows.schema.field(column).type) or kind == cells.type
+        assert found.column(column).cast(cells.type).equals(cells), column

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, final
 
 import numpy as np
 import pytest
 import torch
 
 from thalweg.core.errors import OptionError
+from thalweg.training.callbacks.base import Callback
 from thalweg.training.loop import Loop
-from thalweg.training.plan import seconds_per_step
-from thalweg.training.state import copy_weights
+from thalweg.training.plan import pace_of
+from thalweg.training.state import Snapshot, copy_weights
 
 Build = Callable[..., Loop]
 
@@ -58,7 +60,7 @@ def test_random_numbers_elsewhere_are_left_alone(building: Build) -> None:
     np.random.seed(5)  # noqa: NPY002 - the global state is what is looked at
     before, known = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index,union-attr] # noqa: NPY002
     loop = building()
-    seconds_per_step(loop)
+    pace_of(loop)
     loop.fit()
     assert torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1] == known).all()  # type: ignore[index] # noqa: NPY002
@@ -67,7 +69,8 @@ def test_random_numbers_elsewhere_are_left_alone(building: Build) -> None:
 def test_timing_leaves_the_network_alone(building: Build) -> None:
     loop = building()
     before = weights(loop)
-    assert seconds_per_step(loop) > 0
+    pace = pace_of(loop)
+    assert pace.step > 0 < pace.judging
     assert weights(loop) == before
     assert (loop.epochs, loop.steps_done) == ([], 0)
     assert loop.optimizer.state_dict()["state"] == {}
@@ -79,8 +82,6 @@ def test_timing_leaves_the_network_alone(building: Build) -> None:
 def test_a_snapshot_goes_on_with_equal_bits(
     building: Build, target: str, averaging: float, optimizer: str, tmp_path: Any
 ) -> None:
-    from thalweg.training.state import Snapshot
-
     dials = {"averaging": averaging, "optimizer": optimizer, "epochs": 6, "learning_rate": 1e-2}
     whole = building(target, **dials)
     whole.fit()
@@ -100,6 +101,80 @@ def test_a_snapshot_goes_on_with_equal_bits(
     assert weights(second) == weights(whole)
     losses = [epoch.validation_loss for epoch in whole.epochs]
     assert [epoch.validation_loss for epoch in second.epochs] == losses
+
+
+@final
+class Killed(Callback):
+    """Keeps a snapshot after a step, and ends the process there."""
+
+    name = "killed"
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._folder = folder
+        self._step = step
+
+    def on_step(self, loop: Loop) -> None:
+        if loop.steps_done == self._step:
+            loop.snapshot().save(self._folder)
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("target", ["price", "rare"])
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+@pytest.mark.parametrize("step", [1, 4, 5, 8])
+def test_a_snapshot_within_an_epoch_goes_on_with_equal_bits(
+    building: Build, target: str, averaging: float, step: int, tmp_path: Path
+) -> None:
+    whole = building(target, averaging=averaging)
+    whole.fit()
+    assert whole.loader.steps == 5
+
+    first = building(target, averaging=averaging)
+    first.callbacks = [*first.callbacks, Killed(tmp_path / "point", step)]
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+
+    second = building(target, averaging=averaging)
+    second.restore(Snapshot.load(tmp_path / "point"))
+    assert second.passing is not None
+    # A snapshot after the last step of an epoch is before that epoch is judged.
+    assert (len(second.epochs), second.passing.steps) == ((step - 1) // 5, (step - 1) % 5 + 1)
+    assert second.steps_done == step
+    second.fit()
+    assert weights(second) == weights(whole)
+    for name in ("validation_loss", "train_loss", "steps"):
+        wanted = [getattr(epoch, name) for epoch in whole.epochs]
+        assert [getattr(epoch, name) for epoch in second.epochs] == wanted
+    assert second.seconds > second.epochs[-1].seconds
+
+
+def test_what_is_stopped_within_an_epoch_is_judged(building: Build) -> None:
+    @final
+    class Stop(Callback):
+        name = "stop"
+
+        def on_step(self, loop: Loop) -> None:
+            if loop.steps_done == 7:
+                loop.stopped = "time"
+
+    loop = building()
+    loop.callbacks = [*loop.callbacks, Stop()]
+    loop.fit()
+    assert [epoch.steps for epoch in loop.epochs] == [5, 2]
+    assert loop.stopped == "time"
+    assert loop.steps_done == 7
+    assert loop.epochs[-1].train_loss > 0
+
+
+def test_a_loss_that_is_no_number_is_noticed_within_an_epoch(
+    building: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thalweg.training.loop.LOOKED_AT", 2)
+    loop = building(learning_rate=1e30, clip=0, epochs=30)
+    with pytest.raises(OptionError, match="diverged in epoch 1"):
+        loop.fit()
+    assert loop.passing is not None
+    assert loop.passing.steps < loop.loader.steps
 
 
 @pytest.mark.parametrize("target", ["price", "rare"])

@@ -16,6 +16,7 @@ from thalweg.data.split import Split
 from thalweg.models.model import Model
 from thalweg.models.recipe import Recipe
 from thalweg.sources import open_source
+from thalweg.training.plan import Pace
 from thalweg.training.train import CHECKPOINT, FOLDS, PLAN, Run, folds_of, judged_rows, train
 
 Prepare = Callable[..., Prepared]
@@ -110,6 +111,20 @@ def test_the_time_lowers_the_epochs_and_says_so(preparing: Prepare) -> None:
     assert len(model.training.epochs) <= model.recipe.epochs
 
 
+def test_less_than_a_pass_fits_and_is_said(
+    preparing: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Five steps are a pass: the time of eight steps and four judgings, with its margin.
+    monkeypatch.setattr("thalweg.training.train.pace_of", lambda _: Pace(1.0, 1.0))
+    notes = Notes()
+    recipe = RECIPE.turned({"epochs": 20, "patience": 1, "batch_size": 32})
+    model = train(preparing(), recipe, Run(seconds=1.15 * 12), notes)
+    assert (model.recipe.epochs, model.recipe.share) == (4, pytest.approx(0.2))
+    assert "0.8 passes over the rows fit into the time; 20 would be the recipe's" in notes.said
+    assert [epoch.steps for epoch in model.training.epochs] == [2] * 4
+    assert model.training.passes == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize("target", ["price", "rare"])
 @pytest.mark.parametrize("step", [1, 9, 14, 18])
 def test_a_run_that_was_interrupted_goes_on_to_the_same_model(
@@ -125,8 +140,11 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_model(
     again = train(prepared, recipe, Run(folder=folder, every=0, resume=True), notes)
     assert bits(again) == bits(whole)
     assert again.calibration == whole.calibration
-    epochs = (step - 1) // 5
-    assert any(f"resumed after epoch {epochs} of 4" in one for one in notes.said) == (epochs > 0)
+    # Every step has a checkpoint, but the one that was cut off in the middle.
+    epochs, steps = divmod(step - 1, 5)
+    within = f" and {steps} of 5 steps" if steps else ""
+    resumed = [one for one in notes.said if one.startswith("resumed")]
+    assert resumed == ([f"resumed after epoch {epochs} of 4{within}"] if step > 1 else [])
 
 
 def test_a_run_that_had_stopped_finishes_at_once(preparing: Prepare, tmp_path: Path) -> None:
@@ -164,7 +182,7 @@ def test_without_resume_the_leftovers_of_another_run_are_gone(
     folder = tmp_path / ".model.run"
     train(preparing(), RECIPE, Run(folder=folder, seed=1), Silent())
     with pytest.raises(KeyboardInterrupt):
-        train(preparing(), RECIPE, Run(folder=folder, seed=2, every=0), Notes(1))
+        train(preparing(), RECIPE, Run(folder=folder, seed=2), Notes(1))
     assert [path.name for path in folder.iterdir()] == [PLAN]
 
 

@@ -9,6 +9,7 @@ def evaluate(
     model: options.Model,
     source: options.Source,
     *,
+    query: options.Query = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -22,10 +23,11 @@ def evaluate(
     from thalweg import api
     from thalweg.cli.answer import answer_json, screen, tell_standing
     from thalweg.cli.progress import duration, watching
+    from thalweg.sources import with_query
 
     begun = time.monotonic()
     with watching(quiet=quiet) as progress:
-        judged = api.evaluate(model, source, progress=progress)
+        judged = api.evaluate(model, with_query(source, query), progress=progress)
     seconds = time.monotonic() - begun
     if as_json:
         told = judged.model_dump(mode="json") | {

@@ -11,13 +11,22 @@ import typer
 from thalweg.core.errors import OptionError
 
 FORMATS: Final = (
-    "A file, a folder or a pattern: CSV, TSV, NDJSON, Parquet or Arrow, also gz or zst."
+    "A file, a folder or a pattern: CSV, TSV, NDJSON, Parquet or Arrow, also gz or zst. "
+    "Or a database: postgresql://host/shop?table=orders, mysql, sqlite, duckdb."
 )
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=FORMATS)]
 SourceOfSettings = Annotated[str | None, typer.Argument(metavar="SOURCE", help=FORMATS)]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The folder of a saved model.")]
 
+Query = Annotated[
+    str | None,
+    typer.Option(
+        "--query",
+        metavar="SQL",
+        help="Of a database: the rows as a SELECT, where SOURCE has no ?table=NAME.",
+    ),
+]
 Target = Annotated[
     str | None,
     typer.Option("--target", metavar="COLUMN", help="The column to learn."),
@@ -116,6 +125,15 @@ Baselines = Annotated[
         "default.",
     ),
 ]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="FOLDER",
+        help="Where the encoded rows of large tables are kept for the next training, or none; by "
+        "default $THALWEG_CACHE or a folder in the user's cache folder.",
+    ),
+]
 Resume = Annotated[
     bool | None,
     typer.Option("--resume", help="Go on where a killed run stopped."),
@@ -142,7 +160,8 @@ Sink = Annotated[
     typer.Option(
         "--to",
         metavar="SINK",
-        help="The file to write: its ending gives the format. Shows the first rows by default.",
+        help="The file to write: its ending gives the format. Or a database's URI with the table "
+        "to make. Shows the first rows by default.",
     ),
 ]
 Keep = Annotated[

@@ -16,6 +16,7 @@ def predict(
     model: options.Model,
     source: options.Source,
     *,
+    query: options.Query = None,
     to: options.Sink = None,
     keep: options.Keep = True,
     as_json: options.Json = False,
@@ -33,23 +34,26 @@ def predict(
     from thalweg import api
     from thalweg.cli.answer import answer_json, columns_table, pointers, screen
     from thalweg.cli.progress import watching
+    from thalweg.sources import with_query, without_secrets
 
     begun = time.monotonic()
+    asked = with_query(source, query)
+    written = None if to is None else without_secrets(to)
     with watching(quiet=quiet) as progress:
-        found = api.predict(model, source, to=to, keep=keep, progress=progress)
+        found = api.predict(model, asked, to=to, keep=keep, progress=progress)
     if as_json:
         told = {
             "rows": _counted(found),
             "columns": found.column_names,
-            "to": to,
+            "to": written,
             "seconds": time.monotonic() - begun,
             "model": model,
         }
-        answer_json(told if to else told | {"predictions": found.to_pylist()})
+        answer_json(told if written else told | {"predictions": found.to_pylist()})
         return
     console = screen()
-    if to:
-        pointers(console, {"rows": f"{_counted(found):,}", "written": to})
+    if written:
+        pointers(console, {"rows": f"{_counted(found):,}", "written": written})
         return
     table = columns_table()
     for name in found.column_names:

@@ -27,6 +27,7 @@ COUNT: Final = re.compile(r", [\d,]+ different values$")
 def profile(
     source: options.Source,
     *,
+    query: options.Query = None,
     target: options.Target = None,
     column: options.Columns = None,
     html: options.Html = None,
@@ -40,10 +41,12 @@ def profile(
     from thalweg import api
     from thalweg.cli.answer import answer_json, pointers, screen
     from thalweg.cli.progress import watching
+    from thalweg.sources import with_query, without_secrets
 
     said = options.kinds(column or ())
+    asked = with_query(source, query)
     with watching(quiet=quiet) as progress:
-        found = api.profile(source, target=target, columns=said, html=html, progress=progress)
+        found = api.profile(asked, target=target, columns=said, html=html, progress=progress)
     if as_json:
         answer_json(found.to_json())
         return
@@ -56,7 +59,7 @@ def profile(
     console.print(f"{found.summary.rows:,} rows, {count:,} columns", style="dim")
     goal = target or "COLUMN"
     pages = {"page": html} if html else {}
-    command = shlex.join(["thalweg", "train", source, "--target", goal])
+    command = shlex.join(["thalweg", "train", without_secrets(asked), "--target", goal])
     pointers(console, {**pages, "next": command})
 
 

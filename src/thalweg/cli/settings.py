@@ -20,6 +20,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str | None = None
+    query: str | None = None
     target: str | None = None
     out: str | None = None
     test: str | None = None
@@ -33,6 +34,7 @@ class Settings(BaseModel):
     balance: str | None = None
     threshold: str | float | None = None
     baselines: list[str] | None = None
+    cache: str | None = None
     recipe: dict[str, Any] | None = None
 
     def over(self, other: Settings) -> Settings:

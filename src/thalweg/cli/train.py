@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def train(
     source: options.SourceOfSettings = None,
     *,
+    query: options.Query = None,
     target: options.Target = None,
     test: options.Test = None,
     split: options.Split = None,
@@ -28,6 +29,7 @@ def train(
     balance: options.Balance = None,
     threshold: options.Threshold = None,
     dials: options.Dials = None,
+    cache: options.Cache = None,
     baselines: options.Baselines = None,
     resume: options.Resume = None,
     settings: options.SettingsFile = None,
@@ -45,9 +47,11 @@ def train(
     from thalweg.cli.answer import answer_json
     from thalweg.cli.progress import watching
     from thalweg.cli.settings import Settings, read_settings
+    from thalweg.sources import with_query
 
     typed = Settings(
         source=source,
+        query=query,
         target=target,
         out=out,
         test=test,
@@ -61,6 +65,7 @@ def train(
         balance=balance,
         threshold=threshold,
         baselines=None if baselines is None else options.listed(baselines),
+        cache=cache,
         recipe=options.pairs(dials or (), "--set", "learning_rate=3e-4") or None,
     )
     run = typed.over(read_settings(settings)) if settings else typed
@@ -68,13 +73,16 @@ def train(
         raise OptionError("SOURCE is missing", "a table to learn from", "Name a file or folder.")
     if run.target is None:
         raise OptionError("--target is missing", "the column to learn", "Add --target COLUMN.")
-    folder = run.out or default_folder(run.source, run.target)
+    asked = with_query(run.source, run.query)
+    folder = run.out or default_folder(asked, run.target)
+    given = run.given() | {"source": asked, "out": folder}
+    given.pop("query", None)
     with watching(quiet=quiet) as progress:
-        model = api.train(**{**run.given(), "out": folder}, progress=progress)
+        model = api.train(**given, progress=progress)
     if as_json:
         answer_json(api.show(model))
     else:
-        _tell(model, run.source)
+        _tell(model, asked)
 
 
 def default_folder(source: str, target: str) -> str:
@@ -86,8 +94,12 @@ def default_folder(source: str, target: str) -> str:
     'housing-median_price'
     >>> default_folder("data/2024-*.parquet", "price")
     'data-price'
+    >>> default_folder("postgresql://ann:sesame@db/shop?table=orders", "price")
+    'orders-price'
     """
-    path = Path(source)
+    from thalweg.sources import database_of, name_of
+
+    path = Path(name_of(source) if database_of(source) else source)
     while any(sign in path.name for sign in "*?["):
         path = path.parent
     stem = path.name.partition(".")[0] or "model"
@@ -97,6 +109,7 @@ def default_folder(source: str, target: str) -> str:
 def _tell(model: Model, source: str) -> None:
     """Print the figures, where things lie and what to type next."""
     from thalweg.cli.answer import pointers, screen, summed_up, tell_standing
+    from thalweg.sources import database_of
 
     console = screen()
     if model.evaluation is not None:
@@ -105,7 +118,8 @@ def _tell(model: Model, source: str) -> None:
     console.print(summed_up(model.rows, model.seconds), style="dim", soft_wrap=True)
     console.print()
     if model.path is not None:
-        ending = "".join(Path(source).suffixes[-2:]) or ".parquet"
+        suffixes = [] if database_of(source) else Path(source).suffixes[-2:]
+        ending = "".join(suffixes) or ".parquet"
         words = ["predict", str(model.path), f"NEW_ROWS{ending}", "--to", f"predictions{ending}"]
         pointers(
             console,

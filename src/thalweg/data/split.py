@@ -10,8 +10,9 @@ on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,11 @@ TRAIN: Final = 0
 VALIDATION: Final = 1
 TEST: Final = 2
 
+NAMES: Final = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
+
 FOLDED_ROWS: Final = 200_000
+
+_WHOLE: Final = float(2**64 - 2048)  # the largest number of both float64 and uint64
 
 Method = Literal["random", "stratified", "group", "time"]
 
@@ -135,17 +140,77 @@ class Split:
             for label in np.unique(labels):
                 inside = labels == label
                 parts[inside] = _cut(order[inside], shares)
-        for part, share, name in (
-            (TRAIN, 1.0, "training"),
-            (VALIDATION, validation, "validation"),
-            (TEST, self.test, "test"),
-        ):
-            if share > 0 and not (parts == part).any():
+        self.require_all({part: int((parts == part).sum()) for part in (TRAIN, VALIDATION, TEST)})
+        return parts
+
+    def require_all(self, rows: Mapping[int, int]) -> None:
+        """Check that no part that should have rows has none.
+
+        Parameters
+        ----------
+        rows
+            How many rows each part has.
+
+        Raises
+        ------
+        SourceError
+            Naming the part.
+        """
+        shares = {TRAIN: 1.0, VALIDATION: self.held_out(sum(rows.values())), TEST: self.test}
+        for part, share in shares.items():
+            if share > 0 and not rows.get(part):
                 raise SourceError(
-                    f"{len(hashes)} rows leave none for the {name} part",
+                    f"{sum(rows.values())} rows leave none for the {NAMES[part]} part",
                     "more rows, or a column with more groups",
                     "Bring more rows, or judge on a file of its own with --test.",
                 )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain data."""
+        return asdict(self)
+
+    def part_apart(
+        self,
+        hashes: NDArray[np.uint64],
+        times: NDArray[np.float64] | None,
+        edges: tuple[float, float] | None,
+    ) -> NDArray[np.int8]:
+        """Part rows of a large table, each by itself, so that no row waits for the others.
+
+        Hashes are as good as uniform, so a share of what they can be is that share of the rows,
+        but for a fraction of a percent; so is every class's share.
+
+        Parameters
+        ----------
+        hashes
+            uint64 [N]: the hash of each row's content, or of its group's value.
+        times
+            float64 [N]: the time of each row, for ``time``.
+        edges
+            The times after which rows are for testing and for validation, for ``time``.
+
+        Returns
+        -------
+        numpy.ndarray
+            int8 [N] of `TRAIN`, `VALIDATION` and `TEST`.
+
+        Examples
+        --------
+        >>> rows = np.arange(100_000, dtype=np.uint64)
+        >>> np.bincount(Split(validation=0.1).part_apart(rows, None, None)).tolist()
+        [69892, 10029, 20079]
+        """
+        parts = np.full(len(hashes), TRAIN, dtype=np.int8)
+        if self.method == "time":
+            if times is None or edges is None:
+                raise AssertionError
+            parts[times > edges[1]] = VALIDATION  # which a row without a time is not
+            parts[times > edges[0]] = TEST
+            return parts
+        order = mix(hashes ^ mix(np.uint64(self.seed % 2**64)))
+        validation = self.held_out(FOLDED_ROWS + 1)
+        parts[order < np.uint64(min(self.test + validation, 1.0) * _WHOLE)] = VALIDATION
+        parts[order < np.uint64(self.test * _WHOLE)] = TEST
         return parts
 
 

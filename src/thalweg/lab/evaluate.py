@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import SourceError
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
+from thalweg.data.judges import read_judges
 from thalweg.data.prepare import Part, Prepared
-from thalweg.data.schema import require
 from thalweg.data.split import folds
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded
@@ -77,35 +76,22 @@ def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
     """
     if model.schema.target is None:
         raise AssertionError
-    wanted = [model.schema.target.name, *model.schema.names]
-    require(wanted, source.schema().names)
-    tables: list[pa.Table] = []
-    pieces: list[Arrays] = []
-    gone: Counter[str] = Counter()
-    progress.start("read", source.length(), "rows")
-    for batch in source.batches(wanted):
-        gone[UNREAD] += len(batch.rejects)
-        if not batch.rows.num_rows:
-            continue
-        rows, target = model.schema.encode(batch.rows), model.schema.encode_target(batch.rows)
-        stays = ~(rows.dropped | target.dropped)
-        gone += model.schema.left_out(rows, target)
-        pieces.append(Arrays(rows.fields, dict(target.fields)).take(stays))
-        tables.append(pa.Table.from_batches([batch.rows.filter(pa.array(stays))]))
-        progress.advance(batch.rows.num_rows)
-    progress.stop()
-    if not pieces or not sum(len(piece) for piece in pieces):
+    judges = read_judges(source, model.schema, progress, stage="read")
+    if not len(judges.part.arrays):
         raise SourceError(
             f"{source.uri} has no row with a usable {model.schema.target.name!r}",
             "rows with the target that the model was trained on",
             "Judging needs the truth; to predict only, use thalweg predict.",
         )
-    nobody = np.zeros(0, dtype=np.uint64)
-    part = Part(Arrays.join(pieces), pa.concat_tables(tables), nobody, nobody)
+    gone = judges.left_out + Counter({UNREAD: len(judges.rejects)})
     warnings = [f"{counted(rows, 'row')} not judged: {why}" for why, rows in gone.items() if rows]
+    drawn = len(judges.part.arrays) + judges.left_out.total()
+    if drawn < judges.rows:
+        warnings.append(f"judged by {drawn:,} of {judges.rows:,} rows, drawn evenly")
     for warning in warnings:
         progress.note(f"warning: {warning}")
-    return evaluate_part(model, part, progress).model_copy(update={"warnings": warnings})
+    evaluation = evaluate_part(model, judges.part, progress)
+    return evaluation.model_copy(update={"warnings": warnings})
 
 
 def evaluate_part(model: Model, part: Part, progress: Progress) -> Evaluation:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from thalweg.core.progress import Progress
+from thalweg.data.cache import Cache
 from thalweg.data.leakage import warnings as leakage
 from thalweg.data.loader import check_balance
 from thalweg.data.prepare import Prepared, Wishes, prepare
@@ -45,6 +46,8 @@ class Question:
         Dials of the recipe that the user turned.
     baselines
         Names of rivals; None for all that are installed.
+    cache
+        Where the encoded rows of large tables are kept; None keeps none.
     """
 
     source: Any
@@ -55,6 +58,7 @@ class Question:
     drop: tuple[str, ...]
     dials: Mapping[str, Any]
     baselines: Sequence[str] | None
+    cache: Path | None
 
 
 def study(question: Question, run: Run, folder: Path | None, progress: Progress) -> Model:
@@ -84,7 +88,8 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
         read_threshold(run.threshold)
     if folder is not None:
         require_free(folder)
-    prepared = prepare(source, wishes, split, test, progress)
+    cache = None if question.cache is None else Cache(question.cache)
+    prepared = prepare(source, wishes, split, test, progress, cache)
     warnings = _tell(prepared, progress)
     recipe = Recipe.for_table(prepared).turned(question.dials)
     model = train(prepared, recipe, run, progress)
@@ -104,6 +109,10 @@ def _tell(prepared: Prepared, progress: Progress) -> list[str]:
     warnings = leakage(prepared)
     if prepared.rejects:
         warnings.append(f"{counted(len(prepared.rejects), 'row')} set aside: could not be read")
+    for name, rows in prepared.held_out.items():
+        judging = len((prepared.test if name == "test" else prepared.validation).arrays)
+        if judging < rows:
+            warnings.append(f"{judging:,} of {rows:,} {name} rows judge, drawn evenly")
     for part, reasons in prepared.left_out.items():
         for reason, count in reasons.items():
             warnings.append(f"{counted(count, f'{part} row')} left out: {reason}")

@@ -45,12 +45,13 @@ class Rows(Plain):
 
 
 class Epoch(Plain):
-    """What one pass over the training rows showed. ``epoch`` counts from 0; people read from 1.
+    """What one epoch showed. ``epoch`` counts from 0; people read from 1.
 
     Validation figures are on held-out folds where there is no validation part.
     """
 
     epoch: int
+    steps: int = Field(default=0, description="how many steps it took; fewer where it was cut")
     seconds: float
     learning_rate: float
     train_loss: float
@@ -66,6 +67,7 @@ class Training(Plain):
     epochs: list[Epoch]
     best_epoch: int
     stopped: str = Field(description="why training ended: 'plan', 'early stopping' or 'time'")
+    passes: float = Field(default=0.0, description="how often the training rows were shown")
     metric: str = Field(description="the leading metric's name")
     parameters: int
     rows_per_second: float

@@ -15,11 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import ColumnError, OptionError, SourceError
-from thalweg.core.files import Draft, clear_of_disk
+from thalweg.core.files import clear_of_disk
 from thalweg.core.progress import Progress
 from thalweg.data.schema import require
 from thalweg.models.model import Model, Prediction
 from thalweg.sources import Reject, Source, open_sink
+from thalweg.sources.memory import MemorySource
+from thalweg.sources.paths import shown
+from thalweg.sources.sinks import beside, decoded, draft, remove
 
 ROWS: Final = 65_536
 
@@ -160,33 +163,33 @@ def _beside(rows: pa.RecordBatch, answers: pa.RecordBatch) -> pa.RecordBatch:
 
 
 @contextlib.contextmanager
-def _rejects_file(path: Path) -> Iterator[Callable[[Iterable[Reject]], None]]:
+def _rejects_file(path: str) -> Iterator[Callable[[Iterable[Reject]], None]]:
     """Write rejects as they come, so that memory does not grow with them; without any, no file.
 
     At the end the file replaces that of another run, which would be misleading.
     """
-    draft = Draft(path)
+    building = draft(path)
     try:
-        with draft.path.open("w", encoding="utf-8") as file:
+        with building.path.open("w", encoding="utf-8") as file:
 
             def write(rejects: Iterable[Reject]) -> None:
-                with clear_of_disk(path):
+                with clear_of_disk(shown(path)):
                     for reject in rejects:
                         file.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
 
             yield write
-            with clear_of_disk(path):
+            with clear_of_disk(shown(path)):
                 file.flush()
-        if draft.path.stat().st_size:
-            draft.commit()
+        if building.path.stat().st_size:
+            building.commit()
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
     finally:
-        draft.abort()
+        building.abort()
 
 
 def predict_all(
-    model: Model, source: Source, to: Path | None, progress: Progress, *, keep: bool = True
+    model: Model, source: Source, to: str | Path | None, progress: Progress, *, keep: bool = True
 ) -> pa.Table:
     """Predict a source into a table, or into a file.
 
@@ -195,7 +198,7 @@ def predict_all(
     model, source, progress, keep
         See `predict`.
     to
-        The file to write, or None for a table.
+        The path or URI of the file to write, or None for a table.
 
     Returns
     -------
@@ -205,14 +208,15 @@ def predict_all(
     """
     tally = Tally()
     pieces: list[pa.RecordBatch] = []
-    aside = None if to is None else to.with_name(f"{to.name}.rejects.ndjson")
+    aside = None if to is None else beside(to, ".rejects.ndjson")
     with contextlib.ExitStack() as stack:
         sink = None if to is None else stack.enter_context(open_sink(to))
         # Left before the sink is: no prediction is to be seen without what was set aside.
         write = None if aside is None else stack.enter_context(_rejects_file(aside))
         for rows in predict(model, source, tally, progress, keep=keep):
             if sink is None or write is None:
-                pieces.append(rows)
+                # A user's own categories stay; those that a file was read as are texts.
+                pieces.append(rows if isinstance(source, MemorySource) else decoded(rows))
             else:
                 sink.write(rows)
                 write(tally.take())
@@ -222,7 +226,7 @@ def predict_all(
     for name, cells in tally.unreadable.items():
         progress.note(f"{cells:,} cells of {name!r} could not be read and were taken as missing")
     if tally.rejected:
-        where = "" if aside is None else f": see {aside}"
+        where = "" if aside is None else f": see {shown(aside)}"
         progress.note(f"{tally.rejected:,} rows were set aside without a prediction{where}")
     table = pa.Table.from_batches(pieces)
     return table.replace_schema_metadata({"predicted": str(tally.predicted)})

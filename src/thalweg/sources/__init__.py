@@ -6,16 +6,27 @@ To add a format: write its file and add it to `FORMATS` and `WRITERS`.
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 from thalweg.core.errors import SourceError, near
-from thalweg.sources import csv, ipc, ndjson, parquet
+from thalweg.sources import csv, duckdb, ipc, mysql, ndjson, parquet, postgresql, sqlite
+from thalweg.sources.address import (
+    Address,
+    database_of,
+    name_of,
+    parse,
+    with_query,
+    without_secrets,
+)
 from thalweg.sources.base import Batch, Position, Reject, Sink, Source
-from thalweg.sources.files import FileSink, FileSource
+from thalweg.sources.files import FileSource
 from thalweg.sources.memory import MemorySource
-from thalweg.sources.paths import COMPRESSIONS, find, suffix_of
+from thalweg.sources.paths import COMPRESSIONS, find, shown, suffix_of, uri_of
+from thalweg.sources.places import Place
 from thalweg.sources.rejects import write_rejects
+from thalweg.sources.sinks import FileSink
+from thalweg.sources.sql import Database, SqlSink, SqlSource
 
 FORMATS: Final = (csv.Csv(), ndjson.NdJson(), parquet.Parquet(), ipc.Ipc())
 
@@ -34,14 +45,27 @@ WRITERS: Final = {
 }
 
 
-def open_source(given: Any) -> Source:
+DATABASES: Final[dict[str, Callable[[Address], Database]]] = {
+    "postgresql": postgresql.PostgreSql,
+    "mysql": mysql.MySql,
+    "sqlite": sqlite.Sqlite,
+    "duckdb": duckdb.DuckDb,
+}
+"""The kind of database -> what reads and writes it."""
+
+
+def open_source(given: Any, query: str | None = None) -> Source:
     """Open whatever rows can come from.
 
     Parameters
     ----------
     given
-        A path, a folder, a pattern (``data/*.csv.gz``), a table of pandas, Polars or Arrow, a
-        dictionary of columns, a list of dictionaries, or a `Source`, which is given back.
+        A path, a folder, a pattern (``data/*.csv.gz``), a URI of any of these
+        (``s3://bucket/data/*.parquet``), a table of pandas, Polars or Arrow, a dictionary of
+        columns, a list of dictionaries, the URI of a database's table
+        (``postgresql://host/shop?table=orders``), or a `Source`, which is given back.
+    query
+        Asked of the database that the URI names, instead of a table.
 
     Raises
     ------
@@ -57,7 +81,11 @@ def open_source(given: Any) -> Source:
         return given
     if not isinstance(given, str | os.PathLike):
         return MemorySource(given)
-    uri = os.fspath(given)
+    if query is not None or database_of(os.fspath(given)):
+        address = parse(with_query(os.fspath(given), query))
+        return SqlSource(address.shown, DATABASES[address.scheme](address))
+    uri = uri_of(given)
+    told = shown(uri)
     known = [suffix for one in FORMATS for suffix in one.suffixes]
     paths = find(uri, known)
     found = {suffix_of(path) for path in paths}
@@ -65,35 +93,41 @@ def open_source(given: Any) -> Source:
     strange = sorted(found - set(known))
     if strange:
         raise SourceError(
-            f"{uri} ends in {strange[0] or 'nothing'!r}",
+            f"{told} ends in {strange[0] or 'nothing'!r}",
             "one of " + " ".join(known) + ", or with .gz, .zst or .bz2 behind",
             near(strange[0], known) if strange[0] else "",
         )
     if len(formats) > 1:
         raise SourceError(
-            f"{uri} holds files of several formats: {', '.join(formats)}",
+            f"{told} holds files of several formats: {', '.join(formats)}",
             "files of one format",
             "Name one of them with a pattern such as folder/*.csv.",
         )
     for path in paths:
         _require_unpacked(path)
-    return FileSource(uri, paths, next(iter(formats.values())))
+    return FileSource(told, paths, next(iter(formats.values())))
 
 
 def open_sink(given: str | os.PathLike[str]) -> Sink:
-    """Open a file to write rows to; it appears whole at the end or not at all.
+    """Open a file or a table to write rows to; it appears whole at the end or not at all.
 
     Parameters
     ----------
     given
-        A path that ends in one of `WRITERS`; a text may be packed (``.csv.gz``).
+        A path or URI that ends in one of `WRITERS`; a text may be packed (``.csv.gz``). Or the URI
+        of a database with the ``table`` to make; with ``&if_exists=append`` or ``replace`` it may
+        be there already.
 
     Raises
     ------
     SourceError
         Where the format is unknown or the place cannot be written.
     """
-    path = Path(given)
+    if database_of(os.fspath(given)):
+        address = parse(os.fspath(given))
+        return SqlSink(address.shown, DATABASES[address.scheme](address))
+    uri = uri_of(given)
+    path = Place.local(shown(uri))
     suffix = suffix_of(path)
     if suffix not in WRITERS:
         raise SourceError(
@@ -102,10 +136,10 @@ def open_sink(given: str | os.PathLike[str]) -> Sink:
             near(suffix, WRITERS) if suffix else "",
         )
     _require_unpacked(path)
-    return FileSink(path, WRITERS[suffix])
+    return FileSink(uri, WRITERS[suffix])
 
 
-def _require_unpacked(path: Path) -> None:
+def _require_unpacked(path: Place) -> None:
     """Check that only texts are packed as a whole: the other formats pack their columns."""
     suffix = suffix_of(path)
     texts = [suffix for one in FORMATS if one.packed for suffix in one.suffixes]
@@ -118,6 +152,7 @@ def _require_unpacked(path: Path) -> None:
 
 
 __all__ = [
+    "DATABASES",
     "FORMATS",
     "WRITERS",
     "Batch",
@@ -125,7 +160,11 @@ __all__ = [
     "Reject",
     "Sink",
     "Source",
+    "database_of",
+    "name_of",
     "open_sink",
     "open_source",
+    "with_query",
+    "without_secrets",
     "write_rejects",
 ]

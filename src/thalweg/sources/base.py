@@ -123,6 +123,11 @@ class Source(ABC):
     def length(self) -> int | None:
         """How many rows there are, where that is known without reading them."""
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same rows come in the same order as long as the fingerprint is the same."""
+        return True
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Give a text that changes when the content does (names, sizes, times of change)."""

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import itemgetter
-from pathlib import Path
 from typing import Final, final
 
 import numpy as np
@@ -32,6 +31,7 @@ from thalweg.core.errors import SourceError
 from thalweg.sources.base import Reject
 from thalweg.sources.files import Format, Piece, deal
 from thalweg.sources.paths import DAMAGE, open_bytes, suffix_of, unreadable
+from thalweg.sources.places import Place
 from thalweg.sources.text import NOT_UTF8, STRANGE, Utf8, open_text, shown
 
 BLOCK: Final = 1 << 20
@@ -50,12 +50,12 @@ class Csv(Format):
     name = "CSV"
     packed = True
 
-    def schema(self, path: Path) -> pa.Schema:
+    def schema(self, path: Place) -> pa.Schema:
         """Read the header; every column is text."""
         return pa.schema([pa.field(name, pa.string()) for name in _header(path).names])
 
     def read(
-        self, path: Path, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
+        self, path: Place, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
     ) -> Iterator[Piece]:
         """Read rows in order, setting aside those that are ragged or not UTF-8.
 
@@ -100,7 +100,7 @@ Block = tuple[int, pa.RecordBatch, list[int], list[Reject]]
 
 
 def _parse(
-    text: Utf8, path: Path, header: _Header, names: Sequence[str], width: int
+    text: Utf8, path: Place, header: _Header, names: Sequence[str], width: int
 ) -> Iterator[Block]:
     """Parse a file in blocks of a width in bytes; give each with the rejects before its end."""
     ragged: deque[tuple[int, Reject]] = deque()
@@ -135,7 +135,7 @@ def _parse(
 
 
 def _block(
-    path: Path,
+    path: Place,
     header: _Header,
     first: int,
     rows: pa.RecordBatch,
@@ -159,7 +159,7 @@ def _block(
     return first, rows, [place for place, _ in aside], [reject for _, reject in aside]
 
 
-def _wider(path: Path, width: int) -> int:
+def _wider(path: Place, width: int) -> int:
     """Give a width of blocks that a longer row may fit into.
 
     Raises
@@ -209,7 +209,7 @@ def _reader(
     )
 
 
-def _foreign(path: Path, encoding: str) -> SourceError:
+def _foreign(path: Place, encoding: str) -> SourceError:
     """Say that a text is of another encoding, and how to convert it."""
     return SourceError(
         f"{path} is not UTF-8 text",
@@ -218,7 +218,7 @@ def _foreign(path: Path, encoding: str) -> SourceError:
     )
 
 
-def _header(path: Path) -> _Header:
+def _header(path: Place) -> _Header:
     """Read the names of the columns and find the delimiter.
 
     Raises
@@ -285,7 +285,7 @@ def _delimiter(text: str) -> str:
     return max(DELIMITERS, key=score)
 
 
-def open_writer(path: Path, schema: pa.Schema, file: pa.NativeFile) -> pacsv.CSVWriter:
+def open_writer(path: Place, schema: pa.Schema, file: pa.NativeFile) -> pacsv.CSVWriter:
     """Open a writer of CSV, or of TSV where the path's name ends so.
 
     Raises

@@ -1,24 +1,27 @@
-"""What all file formats share: several files as one source, and files that appear whole."""
+"""What all file formats share: several files as one source."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Protocol, cast, final
+from collections.abc import Iterator, Sequence
+from typing import Final, cast, final
 
 import numpy as np
 import pyarrow as pa
 
 from thalweg.core.errors import ColumnError, SourceError, near
-from thalweg.core.files import Draft, clear_of_disk
-from thalweg.sources.base import Batch, Position, Reject, Sink, Source
-from thalweg.sources.paths import COMPRESSIONS, unreadable
+from thalweg.sources.base import Batch, Position, Reject, Source
+from thalweg.sources.partitions import CODED, Partitions
+from thalweg.sources.paths import unreadable
+from thalweg.sources.places import Place
 
 Piece = tuple[pa.RecordBatch, int, Sequence[Reject]]
 """Rows, how many rows of the file they and the rejects account for, and the rejects."""
+
+
+WIDE: Final = 32 << 20
+"""From how many bytes on batches are not joined."""
 
 
 class Format(ABC):
@@ -30,12 +33,12 @@ class Format(ABC):
     """Whether a file may be compressed as a whole, as texts may."""
 
     @abstractmethod
-    def schema(self, path: Path) -> pa.Schema:
+    def schema(self, path: Place) -> pa.Schema:
         """Read the columns of a file."""
 
     @abstractmethod
     def read(
-        self, path: Path, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
+        self, path: Place, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
     ) -> Iterator[Piece]:
         """Read a file's rows.
 
@@ -58,44 +61,62 @@ class Format(ABC):
             Of no rows only where it brings rejects.
         """
 
-    def length(self, path: Path) -> int | None:
+    def length(self, path: Place) -> int | None:
         """Give the number of rows, where the file says so itself: a text does not."""
         return None
+
+    def part(self, path: Place, row: int) -> str:
+        """Name the part of a file, such as a row group, that holds a row, counted from 0."""
+        return ""
 
 
 @final
 class FileSource(Source):
     """One or more files of one format, read one after another in sorted order.
 
+    Folders such as ``year=2024`` in their paths are columns behind the files' own. Where a file
+    has a column of that name too, the folder's wins, as in Hive, Spark and DuckDB.
+
     Parameters
     ----------
     uri
-        What the user wrote.
-    paths
+        What the user wrote, free of secrets.
+    places
         The files.
     reader
         Their format.
     """
 
-    def __init__(self, uri: str, paths: Sequence[Path], reader: Format) -> None:
+    def __init__(self, uri: str, places: Sequence[Place], reader: Format) -> None:
         self._uri = uri
-        self._paths = tuple(paths)
+        self._places = tuple(places)
         self._format = reader
-        self._schema: pa.Schema | None = None
+        self._partitions = Partitions.of(self._places)
+        self._own: pa.Schema | None = None
 
     @property
     def uri(self) -> str:
-        """What the user wrote."""
+        """What the user wrote, free of secrets."""
         return self._uri
 
     def schema(self) -> pa.Schema:
-        """Give the columns that all files share, in the first file's order."""
-        if self._schema is None:
-            schemas = [(path, self._format.schema(path)) for path in self._paths]
-            for path, schema in schemas:
-                require_distinct(schema.names, str(path))
-            self._schema = _common(schemas)
-        return self._schema
+        """Give the columns that all files share, in the first file's order, then the folders'.
+
+        Texts of which there are few may be dictionaries: in every batch, or in none.
+        """
+        return pa.schema([*self._files_schema(), *self._partitions.schema])
+
+    def _files_schema(self) -> pa.Schema:
+        """Give the columns that are read from the files."""
+        if self._own is None:
+            keys = set(self._partitions.schema.names)
+            schemas = []
+            for place in self._places:
+                schema = self._format.schema(place)
+                require_distinct(schema.names, str(place))
+                schemas.append((place, pa.schema([one for one in schema if one.name not in keys])))
+            self._own = _common(schemas)
+        return self._own
 
     def batches(
         self,
@@ -108,129 +129,126 @@ class FileSource(Source):
         wanted = list(schema.names if columns is None else columns)
         require(wanted, schema.names, self._uri)
         projected = pa.schema([schema.field(name) for name in wanted])
-        begin = start or Position()
-        for part, path in enumerate(self._paths[begin.part :], begin.part):
+        yield from joined(self._read(projected, size, start or Position()), size)
+
+    def _read(self, projected: pa.Schema, size: int, begin: Position) -> Iterator[Batch]:
+        """Give batches as the files have them, never of two files."""
+        own = self._files_schema()
+        names = [name for name in projected.names if name in own.names]
+        kept = pa.schema([own.field(name) for name in names])
+        for part, place in enumerate(self._places[begin.part :], begin.part):
             done = begin.row if part == begin.part else 0
-            for rows, count, rejects in self._format.read(path, schema, wanted, size, done):
+            pieces: Iterator[tuple[pa.RecordBatch | None, int, Sequence[Reject]]]
+            length = None if names else self._format.length(place)
+            if length is not None:  # Of the folders' columns alone a file need only be counted.
+                pieces = (
+                    (None, min(size, length - first), ()) for first in range(done, length, size)
+                )
+            else:
+                pieces = self._format.read(place, own, names or own.names[:1], size, done)
+            for rows, count, rejects in pieces:
                 done += count
                 if count:
-                    yield Batch(_cast(rows, projected, path), Position(part, done), rejects)
+                    good = count if rows is None else rows.num_rows
+                    filled = None
+                    if rows is not None and names:
+                        filled = self._cast(rows, kept, place, done - count)
+                    whole = self._completed(filled, place, projected, good)
+                    yield Batch(whole, Position(part, done), rejects)
+
+    def _cast(
+        self, rows: pa.RecordBatch, schema: pa.Schema, place: Place, before: int
+    ) -> pa.RecordBatch:
+        """Bring one file's types to those that all files share."""
+        if rows.schema.equals(schema):
+            return rows
+        arrays = []
+        for array, field in zip(rows.columns, schema, strict=True):
+            try:
+                arrays.append(array if array.type.equals(field.type) else array.cast(field.type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                row = before + _first_bad(array, field.type)
+                part = self._format.part(place, row)
+                raise SourceError(
+                    f"column {field.name!r} of {place}, {part}{', ' if part else ''}row {row + 1}, "
+                    f"cannot be read as {field.type} ({' '.join(str(error).split())[:120]})",
+                    "values of the type that all files share",
+                    "Write the column with one type in all files.",
+                ) from None
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _completed(
+        self, rows: pa.RecordBatch | None, place: Place, projected: pa.Schema, count: int
+    ) -> pa.RecordBatch:
+        """Put the folders' columns beside some rows of a file."""
+        if not self._partitions.schema.names and rows is not None:
+            return rows
+        own = rows.schema.names if rows is not None else []
+        arrays = [
+            rows.column(name)
+            if rows is not None and name in own
+            else self._partitions.column(place, name, count)
+            for name in projected.names
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=projected)
 
     def length(self) -> int | None:
         """Add up what the files say of themselves."""
-        lengths = [self._format.length(path) for path in self._paths]
+        lengths = [self._format.length(place) for place in self._places]
         return None if None in lengths else sum(cast("list[int]", lengths))
 
     def fingerprint(self) -> str:
         """Hash the files' names, sizes and times of change."""
         digest = hashlib.sha256()
-        for path in self._paths:
+        for place in self._places:
             try:
-                facts = path.stat()
+                size, changed = place.facts()
             except OSError as error:
-                raise unreadable(path, error) from None
-            digest.update(f"{path.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+                raise unreadable(place, error) from None
+            keys = "".join(f"\0{name}={value}" for name, value in place.keys)
+            digest.update(f"{place.name}\0{size}\0{changed}{keys}\n".encode())
         return digest.hexdigest()
 
 
-class Writer(Protocol):
-    """What a format's writer must do."""
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Append rows."""
-
-    def close(self) -> None:
-        """End what was written; the file itself is closed by the sink."""
-
-
-OpenWriter = Callable[[Path, pa.Schema, pa.NativeFile], Writer]
-
-
-@final
-class FileSink(Sink):
-    """Writes one file, whole or not at all.
+def joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
+    """Join small batches to ones of about ``size`` rows, never more.
 
     Parameters
     ----------
-    path
-        The file to make or replace.
-    open_writer
-        Opens a format's writer: (the path, the rows' schema, an open file) -> writer. What it
-        writes is packed on the way where the path's name ends in one of `COMPRESSIONS`.
+    batches
+        Of one schema, in order.
+    size
+        The most rows in a batch.
 
-    Raises
+    Yields
     ------
-    SourceError
-        Where it cannot be written there.
+    Batch
+        The same rows and rejects, with the position after the last of them.
     """
+    held: list[Batch] = []
+    rows = wide = 0
+    for batch in batches:
+        count = batch.rows.num_rows + len(batch.rejects)
+        if held and rows + count > size:
+            yield _one(held)
+            held, rows, wide = [], 0, 0
+        held.append(batch)
+        rows += count
+        wide += batch.rows.nbytes
+        if rows >= size or wide > WIDE or not batch.rows.num_rows:
+            yield _one(held)
+            held, rows, wide = [], 0, 0
+    if held:
+        yield _one(held)
 
-    def __init__(self, path: Path, open_writer: OpenWriter) -> None:
-        self._path = path
-        self._open = open_writer
-        self._draft = Draft(path)
-        self._file: pa.NativeFile | None = None
-        self._writer: Writer | None = None
-        self._schema: pa.Schema | None = None
 
-    @property
-    def uri(self) -> str:
-        """The path."""
-        return str(self._path)
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        """Append rows; the first batch, which may have none, fixes the schema.
-
-        Raises
-        ------
-        SourceError
-            Where the disk is full, the format has no form for a column, or the columns are not
-            those of the rows before.
-        """
-        with clear_of_disk(self._path):
-            if self._writer is None:
-                codec = COMPRESSIONS.get(self._path.suffix.lower())
-                self._file = pa.output_stream(str(self._draft.path), compression=codec)
-                self._writer = self._open(self._path, rows.schema, self._file)
-                self._schema = rows.schema
-            if not rows.schema.equals(self._schema):
-                raise SourceError(
-                    f"rows with other columns or types came to {self._path}",
-                    "those of the first rows",
-                    "Write them to another file.",
-                )
-            self._writer.write_batch(rows)
-
-    def commit(self) -> None:
-        """Put the file in place.
-
-        Raises
-        ------
-        SourceError
-            Where the disk is full, or no batch came, so that not even the columns are known.
-        """
-        try:
-            if self._writer is None or self._file is None:
-                raise SourceError(
-                    f"no rows came to {self._path}, so that not even its columns are known",
-                    "a row or more",
-                    "Is the source empty, or was every row of it set aside? No file was written.",
-                )
-            with clear_of_disk(self._path):
-                self._writer.close()
-                self._file.close()
-            self._draft.commit()
-        except BaseException:
-            self.abort()
-            raise
-
-    def abort(self) -> None:
-        """Leave what was there, and nothing else."""
-        for opened in (self._writer, self._file):
-            # Some writers refuse to end what they could not begin; it is thrown away anyhow.
-            if opened is not None:
-                with contextlib.suppress(OSError, ValueError, pa.ArrowException):
-                    opened.close()
-        self._draft.abort()
+def _one(batches: Sequence[Batch]) -> Batch:
+    """Make one batch of some."""
+    if len(batches) == 1:
+        return batches[0]
+    rows = pa.concat_batches([batch.rows for batch in batches])
+    rejects = [reject for batch in batches for reject in batch.rejects]
+    return Batch(rows, batches[-1].position, rejects)
 
 
 def deal(
@@ -309,7 +327,7 @@ def require(wanted: Sequence[str], available: Sequence[str], uri: str) -> None:
             )
 
 
-def _common(schemas: Sequence[tuple[Path, pa.Schema]]) -> pa.Schema:
+def _common(schemas: Sequence[tuple[Place, pa.Schema]]) -> pa.Schema:
     """Find the types that hold every file's columns."""
     first_path, first = schemas[0]
     for path, schema in schemas[1:]:
@@ -323,39 +341,58 @@ def _common(schemas: Sequence[tuple[Path, pa.Schema]]) -> pa.Schema:
                 f"the columns of {first_path}",
                 "Read files with other columns apart.",
             )
-    fields = []
-    for name in first.names:
-        types = [schema.field(name).type for _, schema in schemas]
-        field = pa.field(name, types[0])
-        for (path, _), kind in zip(schemas, types, strict=True):
-            try:
-                field = pa.unify_schemas(
-                    [pa.schema([field]), pa.schema([pa.field(name, kind)])],
-                    promote_options="permissive",
-                ).field(0)
-            except (pa.ArrowTypeError, pa.ArrowInvalid):
-                raise SourceError(
-                    f"column {name!r} is {kind} in {path}",
-                    f"{field.type} as in {first_path}",
-                    "Write the column with one type in all files.",
-                ) from None
-        fields.append(field)
-    return pa.schema(fields)
+    return pa.schema(
+        [
+            _field(name, [(path, schema.field(name).type) for path, schema in schemas])
+            for name in first.names
+        ]
+    )
 
 
-def _cast(rows: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBatch:
-    """Bring one file's types to those that all files share."""
-    if rows.schema.equals(schema):
-        return rows
-    arrays = []
-    for array, field in zip(rows.columns, schema, strict=True):
+def _field(name: str, kinds: Sequence[tuple[Place, pa.DataType]]) -> pa.Field:
+    """Find the type that holds a column of every file."""
+    texts = [kind for _, kind in kinds if _is_text(kind)]
+    coded = [kind for kind in texts if kind.equals(CODED)]
+    if coded and len(texts) + sum(pa.types.is_null(kind) for _, kind in kinds) == len(kinds):
+        if 2 * len(coded) >= len(texts):
+            return pa.field(name, CODED)
+        kinds = [(path, pa.string() if kind.equals(CODED) else kind) for path, kind in kinds]
+    first_path, first = kinds[0]
+    field = pa.field(name, first)
+    for path, kind in kinds[1:]:
+        if kind.equals(field.type):
+            continue
         try:
-            arrays.append(array if array.type.equals(field.type) else array.cast(field.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            field = pa.unify_schemas(
+                [pa.schema([field]), pa.schema([pa.field(name, kind)])],
+                promote_options="permissive",
+            ).field(0)
+        except (pa.ArrowTypeError, pa.ArrowInvalid):
             raise SourceError(
-                f"column {field.name!r} of {path} cannot be read as {field.type} "
-                f"({' '.join(str(error).split())[:120]})",
-                "values of the type that all files share",
+                f"column {name!r} is {_said(kind)} in {path}",
+                f"{_said(field.type)} as in {first_path}",
                 "Write the column with one type in all files.",
             ) from None
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return field
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind.equals(CODED))
+
+
+def _said(kind: pa.DataType) -> str:
+    """Name a type for people: a text is a string, however it is held."""
+    return "string" if kind.equals(CODED) else str(kind)
+
+
+def _first_bad(array: pa.Array, kind: pa.DataType) -> int:
+    """Find the first value that cannot be cast, by halves."""
+    first, last = 0, len(array)
+    while last - first > 1:
+        middle = (first + last) // 2
+        try:
+            array.slice(first, middle - first).cast(kind)
+            first = middle
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            last = middle
+    return first

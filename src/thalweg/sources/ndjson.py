@@ -13,7 +13,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final, final
 
 import polars as pl
@@ -25,6 +24,7 @@ from thalweg.core.errors import SourceError
 from thalweg.sources.base import Reject
 from thalweg.sources.files import Format, Piece, deal
 from thalweg.sources.paths import DAMAGE, open_bytes, unreadable
+from thalweg.sources.places import Place
 from thalweg.sources.text import KEPT
 
 BLOCK: Final = 1 << 20
@@ -41,7 +41,7 @@ class NdJson(Format):
     name = "NDJSON"
     packed = True
 
-    def schema(self, path: Path) -> pa.Schema:
+    def schema(self, path: Place) -> pa.Schema:
         """Read the whole file once, in constant memory, for the types of its columns."""
         types: dict[str, pa.DataType] = {}
         lines = 0
@@ -64,7 +64,7 @@ class NdJson(Format):
         return pa.schema(list(types.items()))
 
     def read(
-        self, path: Path, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
+        self, path: Place, schema: pa.Schema, columns: Sequence[str], size: int, skip: int
     ) -> Iterator[Piece]:
         """Read rows in order, setting aside lines that are no object."""
         wanted = pa.schema([schema.field(name) for name in columns])
@@ -77,7 +77,7 @@ class NdJson(Format):
             first += count
 
 
-def _require_lines(path: Path, head: bytes) -> None:
+def _require_lines(path: Place, head: bytes) -> None:
     """Check by its first line that a file is not one JSON document over many lines.
 
     Raises
@@ -94,7 +94,7 @@ def _require_lines(path: Path, head: bytes) -> None:
         )
 
 
-def _no_objects(path: Path, head: bytes) -> SourceError:
+def _no_objects(path: Place, head: bytes) -> SourceError:
     """Say what a file without any object may be, from its first line."""
     text = head[:200].decode("utf-8", "replace")
     if len(re.split("[,;\t|]", text)) > 1 and text[0] not in "[{":
@@ -108,7 +108,7 @@ def _no_objects(path: Path, head: bytes) -> SourceError:
     )
 
 
-def _blocks(path: Path) -> Iterator[tuple[bytes, int]]:
+def _blocks(path: Place) -> Iterator[tuple[bytes, int]]:
     """Cut a file into blocks of whole lines; give each with the lines before it."""
     try:
         with open_bytes(path) as file:
@@ -213,7 +213,7 @@ def _join(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 
 
 def _parse(
-    path: Path, block: bytes, line: int, wanted: pa.Schema
+    path: Place, block: bytes, line: int, wanted: pa.Schema
 ) -> tuple[pa.RecordBatch, list[int], list[Reject]]:
     """Read a block: its rows, and the places in it and the rest of what is set aside."""
     table = _read(block, wanted, "ignore")
@@ -297,6 +297,6 @@ class Writer:
         """Do nothing: no line comes after the last row."""
 
 
-def open_writer(path: Path, schema: pa.Schema, file: pa.NativeFile) -> Writer:  # noqa: ARG001 - every writer's signature
+def open_writer(path: Place, schema: pa.Schema, file: pa.NativeFile) -> Writer:  # noqa: ARG001 - every writer's signature
     """Open a writer of newline-delimited JSON."""
     return Writer(file)

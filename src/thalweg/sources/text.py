@@ -9,11 +9,11 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, final
 
 from thalweg.sources.paths import open_bytes
+from thalweg.sources.places import Place
 
 STRANGE: Final = r"[\x{10FF80}-\x{10FFFF}]"
 """The regular expression (RE2) of a byte that was not UTF-8."""
@@ -98,7 +98,7 @@ class Utf8:
         return found
 
 
-def open_text(path: Path) -> Utf8:
+def open_text(path: Place) -> Utf8:
     """Open a text file, packed or not.
 
     Raises

@@ -1,8 +1,9 @@
 """The training loop, as a ladder of small methods: fit, epoch, step, judge.
 
 Nothing that an epoch draws (shuffle, dropout) depends on an epoch before: every epoch seeds
-itself from the run's seed and its number. So a run that was killed goes on from its last
-checkpoint and ends with the same weights, bit for bit.
+itself from the run's seed and its number. A snapshot within an epoch holds the random numbers'
+state and the step. So a run that was killed goes on from its last checkpoint and ends with the
+same weights, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, field
+from typing import Any, Final, final
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from thalweg.training.state import Snapshot, flatten_optimizer, restore_optimize
 
 Judge = Callable[[Outputs], tuple[float, float]]
 
+LOOKED_AT: Final = 256
+"""Steps between two looks at whether a long epoch's loss is still a number."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,37 @@ class Judged:
 
     arrays: Arrays
     held: NDArray[np.int64] | None = None
+
+
+@final
+@dataclass(slots=True)
+class Passing:
+    """How far the epoch at hand has come.
+
+    Parameters
+    ----------
+    steps
+        How many steps it has done.
+    loss
+        float32 []: the sum of their losses.
+    seconds
+        What it took in processes that were killed.
+    random
+        The state of torch's random numbers where it is to go on; None where it begins.
+    began
+        When this process began or went on with it.
+    """
+
+    steps: int = 0
+    loss: Tensor = field(default_factory=lambda: torch.zeros(()))
+    seconds: float = 0.0
+    random: Tensor | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> float:
+        """Seconds up to now, in all processes."""
+        return self.seconds + time.monotonic() - self.began
 
 
 @final
@@ -103,63 +138,87 @@ class Loop:
         self.epochs: list[Epoch] = []
         self.steps_done = 0
         self.stopped = ""
+        self.passing: Passing | None = None
+        self.judging_seconds = 0.0
 
     @property
     def steps(self) -> int:
         """How many steps the plan has."""
         return self.loader.steps * self.recipe.epochs
 
+    @property
+    def seconds(self) -> float:
+        """How long all epochs took, the one at hand included, over all processes."""
+        within = 0.0 if self.passing is None else self.passing.spent
+        return sum(epoch.seconds for epoch in self.epochs) + within
+
     def fit(self) -> None:
         """Train until the plan is done or a callback stops it."""
         with torch.random.fork_rng(devices=[]):
             for callback in self.callbacks:
                 callback.on_start(self)
-            while not self.stopped:
+            while not self.stopped or self.passing is not None:
                 self.run_epoch(len(self.epochs))
             for callback in self.callbacks:
                 callback.on_end(self)
 
     def run_epoch(self, number: int) -> None:
-        """Pass once over the training rows, then judge.
+        """Show the network an epoch's rows, then judge it.
 
         Raises
         ------
         OptionError
             Where the loss is no finite number any more.
         """
-        began = time.monotonic()
+        at = self.passing = self.passing or Passing()
         torch.manual_seed(derive(self.seed, "epoch", number))
+        if at.random is not None:
+            torch.set_rng_state(at.random)
+        at.began = time.monotonic()
         self.network.train()
-        self.steps_done = number * self.loader.steps
-        total = torch.zeros(())
-        for batch in self.loader.epoch(number):
-            total += self.step(batch)
-            self.steps_done += 1
-            for callback in self.callbacks:
-                callback.on_step(self)
+        self.steps_done = number * self.loader.steps + at.steps
+        with contextlib.closing(self.loader.epoch(number, at.steps)) as batches:
+            for batch in batches:
+                if self.stopped:
+                    break
+                at.loss += self.step(batch)
+                at.steps += 1
+                self.steps_done += 1
+                if at.steps % LOOKED_AT == 0:
+                    self._check(float(at.loss))
+                for callback in self.callbacks:
+                    callback.on_step(self)
+        began = time.monotonic()
         with self.predicting():
             loss, metric = self.judge(self.outputs())
-        if not math.isfinite(loss + float(total)):
-            raise OptionError(
-                f"training diverged in epoch {number + 1}: its loss is no finite number",
-                "a loss that falls",
-                f"Lower the learning rate ({self.recipe.learning_rate:g}) or bound the gradient: "
-                "--set learning_rate=... --set clip=1.",
-            )
+        self.judging_seconds = time.monotonic() - began
+        self._check(loss + float(at.loss))
+        self.passing = None
         self.epochs.append(
             Epoch(
                 epoch=number,
-                seconds=time.monotonic() - began,
+                steps=at.steps,
+                seconds=at.spent,
                 learning_rate=self.optimizer.param_groups[0]["lr"],
-                train_loss=float(total) / self.loader.steps,
+                train_loss=float(at.loss) / max(1, at.steps),
                 validation_loss=loss,
                 metric=metric,
             )
         )
-        if len(self.epochs) >= self.recipe.epochs:
+        if len(self.epochs) >= self.recipe.epochs and at.steps >= self.loader.steps:
             self.stopped = "plan"
         for callback in self.callbacks:
             callback.on_epoch(self)
+
+    def _check(self, loss: float) -> None:
+        """Refuse to go on with a loss that is no finite number."""
+        if not math.isfinite(loss):
+            raise OptionError(
+                f"training diverged in epoch {len(self.epochs) + 1}: its loss is no finite number",
+                "a loss that falls",
+                f"Lower the learning rate ({self.recipe.learning_rate:g}) or bound the gradient: "
+                "--set learning_rate=... --set clip=1.",
+            )
 
     def step(self, batch: Arrays) -> Tensor:
         """Learn from one batch; give its mean loss."""
@@ -197,21 +256,25 @@ class Loop:
             self.network.train()
 
     def snapshot(self) -> Snapshot:
-        """Hold what is needed to go on from the end of the last epoch."""
+        """Hold what is needed to go on from the last step."""
         tensors: dict[str, dict[str, Tensor]] = {
             "network": dict(self.network.state_dict()),
             "optimizer": flatten_optimizer(self.optimizer),
         }
         remembered: dict[str, Mapping[str, Any]] = {}
         for callback in self.callbacks:
-            facts, own = callback.remember()
-            remembered[callback.name] = facts
-            tensors[callback.name] = own
-        facts = {
+            remembered[callback.name], tensors[callback.name] = callback.remember()
+        facts: dict[str, Any] = {
             "epochs": [epoch.model_dump() for epoch in self.epochs],
             "stopped": self.stopped,
             "callbacks": remembered,
         }
+        if self.passing is not None:
+            facts["passing"] = {"steps": self.passing.steps, "seconds": self.passing.spent}
+            tensors["passing"] = {
+                "loss": self.passing.loss.clone(),
+                "random": torch.get_rng_state(),
+            }
         return Snapshot(facts, tensors)
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -220,6 +283,15 @@ class Loop:
         restore_optimizer(self.optimizer, snapshot.tensors.get("optimizer", {}))
         self.epochs = [Epoch.model_validate(one) for one in snapshot.facts["epochs"]]
         self.stopped = snapshot.facts["stopped"]
+        self.steps_done = sum(epoch.steps for epoch in self.epochs)
+        self.passing = None
+        within = snapshot.facts.get("passing")
+        if within is not None:
+            own = snapshot.tensors["passing"]
+            self.passing = Passing(
+                within["steps"], own["loss"].clone(), within["seconds"], own["random"].clone()
+            )
+            self.steps_done += self.passing.steps
         for callback in self.callbacks:
             callback.recall(
                 snapshot.facts["callbacks"].get(callback.name, {}),

@@ -2,11 +2,13 @@
 
 The learning rate's schedule needs to know its end. So the time is spent by planning, not by
 cutting: a few steps are timed on a copy of the network, and the epochs that fit become the plan.
+Where hardly one pass over the rows fits, an epoch becomes a share of a pass.
 A run that is resumed keeps its plan, so it ends with the same weights as one that was not killed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -28,8 +30,29 @@ _SAFETY: Final = 1.15
 """Steps in a warm cache are quicker than in a long run on a shared machine."""
 
 
-def seconds_per_step(loop: Loop) -> float:
-    """Time a few steps, each with its share of judging, on a copy of the network.
+FEW_PASSES: Final = 4
+"""Fewer passes than this are parted into as many epochs, so that some judge the others."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How quick a loop is.
+
+    Parameters
+    ----------
+    step
+        Seconds for a step.
+    judging
+        Seconds for judging an epoch.
+    """
+
+    step: float
+    judging: float
+
+
+def pace_of(loop: Loop) -> Pace:
+    """Time a few steps and judging, on a copy of the network.
 
     The loop itself and the global random numbers are left as they are.
     """
@@ -42,7 +65,8 @@ def seconds_per_step(loop: Loop) -> float:
         loop.seed,
         bfloat16=loop.bfloat16,
     )
-    batches = list(islice(loop.loader.epoch(0), 12))
+    with contextlib.closing(loop.loader.epoch(0)) as epoch:
+        batches = list(islice(epoch, 12))
     with torch.random.fork_rng(devices=[]):
         trial.network.train()
         trial.step(batches[0])
@@ -55,30 +79,49 @@ def seconds_per_step(loop: Loop) -> float:
         with trial.predicting():
             trial.judge(trial.outputs())
         judged = time.perf_counter()
-    return (stepped - began) / done + (judged - stepped) / loop.loader.steps
+    return Pace((stepped - began) / done, judged - stepped)
 
 
-def fitting(recipe: Recipe, steps: int, step_seconds: float, seconds: float) -> Recipe:
-    """Lower a recipe's epochs to those that end in time; never below one.
+def fitting(recipe: Recipe, steps: int, pace: Pace, seconds: float) -> Recipe:
+    """Lower a recipe's epochs, and where need be their share of the rows, to what ends in time.
 
     Parameters
     ----------
     recipe
         Its epochs are the most that are worth while.
     steps
-        Steps in an epoch.
-    step_seconds
-        How long a step takes.
+        Steps in an epoch of the recipe.
+    pace
+        How quick it is.
     seconds
         The time given.
 
     Examples
     --------
-    >>> fitting(Recipe(epochs=40), steps=100, step_seconds=0.01, seconds=23).epochs
+    >>> fitting(Recipe(epochs=40), steps=100, pace=Pace(0.01, 0.0), seconds=23).epochs
     20
+    >>> slow = fitting(Recipe(epochs=8), steps=10_000, pace=Pace(0.05, 5.0), seconds=300)
+    >>> slow.epochs, round(slow.share, 3)
+    (4, 0.12)
     """
-    epochs = int(seconds / max(1e-9, steps * step_seconds * _SAFETY))
-    return recipe.turned({"epochs": max(1, min(recipe.epochs, epochs))})
+    time_left = seconds / _SAFETY
+    epochs = time_left / max(1e-9, steps * pace.step + pace.judging)
+    if epochs >= min(FEW_PASSES, recipe.epochs):
+        return recipe.turned({"epochs": min(recipe.epochs, int(epochs))})
+    few = min(FEW_PASSES, recipe.epochs)
+    share = (time_left / few - pace.judging) / max(1e-9, steps * pace.step)
+    least = recipe.share / steps
+    share = max(least, min(1.0, share) * recipe.share)
+    # As many steps to warm up; and parts of a pass are no epochs after which nothing new comes.
+    warmup = min(0.2, recipe.warmup * recipe.epochs * recipe.share / (few * share))
+    return recipe.turned(
+        {
+            "epochs": few,
+            "share": share,
+            "warmup": max(recipe.warmup, warmup),
+            "patience": max(few, recipe.patience),
+        }
+    )
 
 
 @final

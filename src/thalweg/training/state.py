@@ -39,7 +39,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
+        # Copied, for what was read from a file need not be aligned as weights are.
+        state.setdefault(int(index), {})[name] = value.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
@@ -50,9 +51,10 @@ class Snapshot:
     Parameters
     ----------
     facts
-        Plain data: the next epoch, the history, what callbacks remember.
+        Plain data: the history, how far the epoch at hand is, what callbacks remember.
     tensors
-        Group -> name -> tensor: ``network``, ``optimizer`` and what callbacks remember.
+        Group -> name -> tensor: ``network``, ``optimizer``, ``passing`` and what callbacks
+        remember.
     """
 
     def __init__(self, facts: dict[str, Any], tensors: dict[str, dict[str, Tensor]]) -> None:

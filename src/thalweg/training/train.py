@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from thalweg.core.errors import OptionError
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
-from thalweg.data.loader import Loader, class_weights
+from thalweg.data.loader import Draw, Loader, class_weights, classes_of
 from thalweg.data.prepare import Prepared
+from thalweg.data.shards import Held
 from thalweg.data.split import folds
 from thalweg.kinds.base import Task
 from thalweg.models.calibration import Calibration, fit_scaling
@@ -34,7 +35,7 @@ from thalweg.training.callbacks.deadline import Deadline
 from thalweg.training.callbacks.showing import Showing
 from thalweg.training.callbacks.stopping import EarlyStopping
 from thalweg.training.loop import Judged, Loop
-from thalweg.training.plan import Plan, fitting, seconds_per_step
+from thalweg.training.plan import Plan, fitting, pace_of
 
 PLAN: Final = "plan.json"
 CHECKPOINT: Final = "checkpoint"
@@ -67,7 +68,7 @@ class Run:
     settings
         The verb's arguments, to be written down.
     every
-        Seconds between checkpoints.
+        Seconds between checkpoints, at least; 0 for one after every step.
     """
 
     seed: int = 0
@@ -125,12 +126,9 @@ def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> M
     loop, stopping = build_loop(prepared, recipe, run, progress)
     if plan is None:
         if run.seconds is not None:
-            fitted = fitting(recipe, loop.loader.steps, seconds_per_step(loop), run.seconds)
-            if fitted.epochs < recipe.epochs:
-                progress.note(
-                    f"{fitted.epochs} epochs fit into the time; "
-                    f"{recipe.epochs} would be the recipe's"
-                )
+            fitted = fitting(recipe, loop.loader.steps, pace_of(loop), run.seconds)
+            if fitted != recipe:
+                progress.note(_fits(fitted, recipe))
                 loop, stopping = build_loop(prepared, fitted, run, progress)
         if run.folder is not None:
             # The plan first: without one, no leftover of another run is ever gone on from.
@@ -140,10 +138,28 @@ def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> M
     elif run.folder is not None:
         for callback in loop.callbacks:
             if isinstance(callback, Checkpoints) and callback.resume(loop):
-                progress.note(f"resumed after epoch {len(loop.epochs)} of {loop.recipe.epochs}")
+                progress.note(_resumed(loop))
     began = time.monotonic()
     loop.fit()
     return _model(prepared, loop, stopping, run, time.monotonic() - began)
+
+
+def _fits(fitted: Recipe, recipe: Recipe) -> str:
+    """Say what fits into the time."""
+    if fitted.share == recipe.share:
+        return f"{fitted.epochs} epochs fit into the time; {recipe.epochs} would be the recipe's"
+    passes, wanted = fitted.epochs * fitted.share, recipe.epochs * recipe.share
+    return (
+        f"{passes:.2g} passes over the rows fit into the time; {wanted:.2g} would be the recipe's"
+    )
+
+
+def _resumed(loop: Loop) -> str:
+    """Say where a run goes on."""
+    epochs = f"epoch {len(loop.epochs)} of {loop.recipe.epochs}"
+    if loop.passing is None:
+        return f"resumed after {epochs}"
+    return f"resumed after {epochs} and {loop.passing.steps:,} of {loop.loader.steps:,} steps"
 
 
 def _kept_plan(run: Run, settings: Mapping[str, Any], fingerprint: str) -> Plan | None:
@@ -160,11 +176,8 @@ def build_loop(
 ) -> tuple[Loop, EarlyStopping]:
     """Build a fresh network and the loop around it."""
     schema = prepared.schema
-    arrays = prepared.train.arrays
-    classes = None if schema.task == "regression" else classes_of(arrays)
     fold = folds_of(prepared, run.seed)
-    arrays = arrays.weighted(_weights(fold, classes, recipe.members, run.balance))
-    loader = Loader(arrays, recipe.batch_size, run.seed, classes, run.balance)
+    loader = _loader(prepared, recipe, run, fold)
     judged = _few(judged_rows(prepared, fold, recipe.members))
     balanced = run.balance != "none"
     judge = Judge(judged.arrays, regression=schema.task == "regression", balanced=balanced)
@@ -182,6 +195,22 @@ def build_loop(
         network, recipe, loader, judged, judge, run.seed, callbacks, bfloat16=has_bfloat16()
     )
     return loop, stopping
+
+
+def _loader(prepared: Prepared, recipe: Recipe, run: Run, fold: NDArray[np.int64] | None) -> Loader:
+    """Load the training rows, balanced as asked, weighed by member where members hold rows out."""
+    store, counts = prepared.train.store, prepared.train.counts
+    if fold is not None:
+        by_member = fold[:, None] != np.arange(recipe.members) % FOLDS
+        store = Held(prepared.train.arrays.weighted(by_member.astype(np.float32)))
+    return Loader(
+        store,
+        recipe.batch_size,
+        run.seed,
+        draw=None if counts is None else Draw.balanced(counts, run.balance),
+        weights=class_weights(counts) if run.balance == "weights" and counts is not None else None,
+        share=recipe.share,
+    )
 
 
 def folds_of(prepared: Prepared, seed: int) -> NDArray[np.int64] | None:
@@ -217,30 +246,6 @@ def _few(judged: Judged) -> Judged:
         return judged
     rows = slice(None, None, step)
     return Judged(judged.arrays.take(rows), None if judged.held is None else judged.held[rows])
-
-
-def _weights(
-    fold: NDArray[np.int64] | None,
-    classes: NDArray[np.int64] | None,
-    members: int,
-    balance: str,
-) -> NDArray[np.float32] | None:
-    """Weigh rows by class, and by member where members hold rows out."""
-    by_class = class_weights(classes) if balance == "weights" and classes is not None else None
-    if fold is None:
-        return by_class
-    by_member: NDArray[np.float32] = (fold[:, None] != np.arange(members) % FOLDS).astype(
-        np.float32
-    )
-    if by_class is not None:
-        by_member *= by_class[:, None]
-    return by_member
-
-
-def classes_of(arrays: Arrays) -> NDArray[np.int64]:
-    """Give each row's class, int64 [N]."""
-    codes: NDArray[np.int64] = arrays.target["code"][:, 0].astype(np.int64)
-    return codes
 
 
 @final
@@ -301,8 +306,7 @@ def _model(
     task = prepared.schema.task
     if task is None:
         raise AssertionError
-    trained = loop.loader.rows * len(loop.epochs)
-    spent = sum(epoch.seconds for epoch in loop.epochs)
+    shown = loop.loader.batch_size * loop.steps_done
     training = Training(
         seed=run.seed,
         settings=dict(run.settings or {}),
@@ -311,14 +315,15 @@ def _model(
         stopped=loop.stopped,
         metric="rmse" if task == "regression" else "log_loss",
         parameters=sum(parameter.numel() for parameter in loop.network.parameters()),
-        rows_per_second=trained / max(1e-9, spent),
+        passes=shown / prepared.train.rows,
+        rows_per_second=shown / max(1e-9, loop.seconds),
         seconds=seconds,
         versions=versions(),
     )
     rows = Rows(
-        train=len(prepared.train.arrays),
-        validation=len(prepared.validation.arrays),
-        test=len(prepared.test.arrays),
+        train=prepared.train.rows,
+        validation=prepared.validation.rows,
+        test=prepared.test.rows,
         dropped=prepared.dropped,
         rejected=len(prepared.rejects),
     )

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import final
 
 import pytest
 import torch
 
 from thalweg.core.errors import ArtifactError
+from thalweg.training.callbacks.base import Callback
 from thalweg.training.callbacks.checkpoints import Checkpoints
 from thalweg.training.loop import Loop
 from thalweg.training.state import Snapshot, copy_weights
@@ -27,6 +29,43 @@ def test_short_epochs_share_one_and_the_end_has_its_own(building: Build, tmp_pat
     often = Checkpoints(tmp_path / "often", every=0)
     often.on_epoch(loop)
     assert len(Snapshot.load(tmp_path / "often").facts["epochs"]) == 1
+
+
+def test_a_long_epoch_has_some(building: Build, tmp_path: Path) -> None:
+    loop = building(epochs=1)
+    saved: list[int] = []
+
+    @final
+    class Look(Callback):
+        name = "look"
+
+        def on_step(self, loop: Loop) -> None:
+            facts = Snapshot.load(tmp_path / "point").facts
+            saved.append(facts["passing"]["steps"])
+
+    loop.callbacks = [*loop.callbacks, Checkpoints(tmp_path / "point", every=0), Look()]
+    loop.fit()
+    assert saved == [1, 2, 3, 4, 5]
+    assert "passing" not in Snapshot.load(tmp_path / "point").facts
+
+
+def test_they_take_a_hundredth_of_the_time(
+    building: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    saved: list[float] = []
+
+    def save(_: Snapshot, __: Path) -> None:
+        saved.append(clock[0])
+        clock[0] += 3
+
+    monkeypatch.setattr("thalweg.training.callbacks.checkpoints.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(Snapshot, "save", save)
+    loop, callback = building(), Checkpoints(tmp_path / "point", every=5)
+    for _ in range(1000):
+        clock[0] += 1
+        callback.on_step(loop)
+    assert saved == [5, 308, 611, 914]
 
 
 def test_it_goes_on_from_the_last_one(building: Build, tmp_path: Path) -> None:

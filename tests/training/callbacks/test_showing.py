@@ -30,7 +30,7 @@ class Seen(Progress):
 
 def test_every_step_and_epoch_is_told(building: Build) -> None:
     loop, seen = building(), Seen()
-    loop.callbacks = [*loop.callbacks, Showing(seen, "rmse")]
+    loop.callbacks = [*loop.callbacks, Showing(seen, "rmse", every=1000)]
     loop.fit()
     assert seen.told[0] == ("train", loop.steps, "steps")
     assert seen.told[-1] == "stop"
@@ -38,6 +38,16 @@ def test_every_step_and_epoch_is_told(building: Build) -> None:
     figures = [one[1] for one in seen.told[1:-1] if one[1]]
     assert [one["epoch"] for one in figures] == [1, 2, 3]
     assert figures[-1]["rmse"] == loop.epochs[-1].metric
+
+
+def test_the_figures_of_a_long_epoch_are_told_as_it_goes_on(building: Build) -> None:
+    loop, seen = building(epochs=1), Seen()
+    loop.callbacks = [*loop.callbacks, Showing(seen, "rmse", every=0)]
+    loop.fit()
+    steps = [one[1] for one in seen.told[1:-1] if one[0] == 1]
+    assert len(steps) == loop.steps
+    assert all(one["epoch"] == 1 for one in steps)
+    assert steps[-1]["loss"] == loop.epochs[0].train_loss
 
 
 def test_a_resumed_run_begins_where_it_stood(building: Build) -> None:

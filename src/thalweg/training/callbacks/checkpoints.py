@@ -1,16 +1,19 @@
-"""Write a checkpoint after epochs, so that a run that is killed can go on."""
+"""Write a checkpoint now and then, so that a run that is killed can go on."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from thalweg.training.callbacks.base import Callback
 from thalweg.training.state import Snapshot, damaged
 
 if TYPE_CHECKING:
     from thalweg.training.loop import Loop
+
+BURDEN: Final = 0.01
+"""The most of the time that goes into checkpoints: a large network has fewer of them."""
 
 
 @final
@@ -22,7 +25,7 @@ class Checkpoints(Callback):
     folder
         Where the checkpoint lies.
     every
-        Seconds between two; short epochs share one.
+        Seconds between two, at least; 0 for one after every step, whatever it costs.
     """
 
     name: ClassVar[str] = "checkpoints"
@@ -30,14 +33,24 @@ class Checkpoints(Callback):
     def __init__(self, folder: Path, every: float = 5.0) -> None:
         self._folder = folder
         self._every = every
-        self._last = time.monotonic()
+        self._due = time.monotonic() + every
+
+    def on_step(self, loop: Loop) -> None:
+        """Save where the last one is long enough ago."""
+        if time.monotonic() >= self._due:
+            self._save(loop)
 
     def on_epoch(self, loop: Loop) -> None:
-        """Save where the last one is long enough ago, and always at the end."""
-        now = time.monotonic()
-        if loop.stopped or now - self._last >= self._every:
-            loop.snapshot().save(self._folder)
-            self._last = now
+        """Save likewise, and always at the end."""
+        if loop.stopped or time.monotonic() >= self._due:
+            self._save(loop)
+
+    def _save(self, loop: Loop) -> None:
+        began = time.monotonic()
+        loop.snapshot().save(self._folder)
+        ended = time.monotonic()
+        if self._every:
+            self._due = ended + max(self._every, (ended - began) / BURDEN)
 
     def resume(self, loop: Loop) -> bool:
         """Go on from the folder's checkpoint; say whether there was one.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from thalweg.training.callbacks.base import Callback
 
 if TYPE_CHECKING:
     from thalweg.training.loop import Loop
 
+WORTH: Final = 0.1
+"""The least part of an epoch that is worth beginning: it is judged like a whole one."""
+
 
 @final
 class Deadline(Callback):
-    """Ends training before an epoch that would not end in time.
+    """Ends training in time, in the middle of an epoch if need be, which is then judged.
 
     Parameters
     ----------
@@ -25,10 +28,19 @@ class Deadline(Callback):
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._began = time.monotonic()
+        self._end = time.monotonic() + seconds
+
+    def on_start(self, loop: Loop) -> None:
+        """Count what earlier processes took."""
+        self._end = time.monotonic() + self._seconds - loop.seconds
+
+    def on_step(self, loop: Loop) -> None:
+        """Stop where judging would end too late after another step."""
+        if time.monotonic() + loop.judging_seconds > self._end:
+            loop.stopped = "time"
 
     def on_epoch(self, loop: Loop) -> None:
-        """Stop if another epoch as long as the last would end too late."""
-        spent = max(sum(e.seconds for e in loop.epochs), time.monotonic() - self._began)
-        if spent + loop.epochs[-1].seconds > self._seconds and not loop.stopped:
+        """Stop if the time is not worth beginning another epoch."""
+        rest = self._end - time.monotonic()
+        if not loop.stopped and rest < WORTH * loop.epochs[-1].seconds:
             loop.stopped = "time"

@@ -1,0 +1,240 @@
+"""What every pass over a source for training needs, whether its rows are few or many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from thalweg.core.errors import ColumnError, SourceError
+from thalweg.core.progress import Progress
+from thalweg.data.arrays import Arrays
+from thalweg.data.copies import LowestHashes
+from thalweg.data.infer import fit_schema, interpolated
+from thalweg.data.interpolate import fit_curves
+from thalweg.data.parts import Part, Wishes
+from thalweg.data.schema import Schema, require
+from thalweg.data.split import TEST, TRAIN, VALIDATION, Split
+from thalweg.sources import Reject, Source
+from thalweg.stats import ColumnSummary, NumberSummary, TableSummary
+from thalweg.stats.hashing import mix
+from thalweg.stats.parsing import read_numbers, read_times
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """A source's rows, parted and encoded; what is by part has its code as key.
+
+    Parameters
+    ----------
+    schema, summary
+        What was fitted, and on what.
+    parts
+        The encoded rows.
+    left_out
+        Rows that can neither teach nor be judged, by reason.
+    rows
+        How many rows each part has, encoded or not.
+    rejects
+        Rows that could not be read.
+    training
+        What the training rows hold, to tell copies by.
+    """
+
+    schema: Schema
+    summary: TableSummary
+    parts: Mapping[int, Part]
+    left_out: Mapping[int, Counter[str]]
+    rows: Mapping[int, int]
+    rejects: Collection[Reject]
+    training: LowestHashes
+
+
+SAMPLE: Final = 500_000
+"""How many training rows are kept in memory for what cannot learn by the batch, as rivals."""
+
+MOST_JUDGES: Final = {VALIDATION: 100_000, TEST: 200_000}
+"""How many rows of a part judge, where there are more."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Which rows stay in memory where there are too many: each with the same chance.
+
+    Parameters
+    ----------
+    rows
+        How many rows each part has.
+    """
+
+    rows: Mapping[int, int]
+
+    def draw(self, first: int, where: NDArray[np.int8], code: int) -> NDArray[np.bool_]:
+        """Choose rows of a part by their numbers, whatever they hold and however they are read.
+
+        Parameters
+        ----------
+        first
+            The number of the first row.
+        where
+            int8 [N]: the parts of the rows.
+        code
+            The part.
+
+        Returns
+        -------
+        numpy.ndarray
+            Bool [N].
+        """
+        mask: NDArray[np.bool_] = where == code
+        most = {TRAIN: SAMPLE, **MOST_JUDGES}[code]
+        if self.rows[code] > most:
+            numbers = np.arange(first, first + len(where), dtype=np.uint64)
+            chance = np.uint64(most / self.rows[code] * 2**64)
+            mask &= mix(numbers ^ mix(np.uint64(code))) < chance
+        return mask
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some encoded rows.
+
+    Parameters
+    ----------
+    arrays
+        The rows that can teach or be judged.
+    raw
+        The same rows as they came, where they are kept.
+    stays
+        Bool [N]: which of all rows these are.
+    left_out
+        The others, by reason.
+    """
+
+    arrays: Arrays
+    raw: pa.RecordBatch | None
+    stays: NDArray[np.bool_]
+    left_out: Counter[str]
+
+
+def encode_piece(schema: Schema, rows: pa.RecordBatch, *, keep: bool) -> Piece:
+    """Encode rows; leave out those without a target or set aside by a cleaning option."""
+    encoded, target = schema.encode(rows), schema.encode_target(rows)
+    stays = ~(encoded.dropped | target.dropped)
+    arrays = Arrays(encoded.fields, dict(target.fields))
+    raw = _decoded(rows) if keep else None
+    if stays.all():
+        return Piece(arrays, raw, stays, Counter())
+    if raw is not None:
+        raw = raw.filter(pa.array(stays))
+    return Piece(arrays.take(stays), raw, stays, schema.left_out(encoded, target))
+
+
+def _decoded(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Give dictionaries as what they stand for: each batch may have one of its own."""
+    columns = [
+        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
+        for column in rows.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, rows.schema.names)
+
+
+def walk(
+    source: Source,
+    columns: Sequence[str] | None,
+    parts: NDArray[np.int8],
+    stage: str,
+    progress: Progress,
+) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int8]]]:
+    """Read a source again, each batch with the parts of its rows.
+
+    Raises
+    ------
+    SourceError
+        Where there are other rows than the last time.
+    """
+    progress.start(stage, len(parts), "rows")
+    done = 0
+    for batch in source.batches(columns):
+        count = batch.rows.num_rows
+        if done + count > len(parts):
+            raise changed(source, len(parts))
+        if count:
+            yield batch.rows, parts[done : done + count]
+        done += count
+        progress.advance(count)
+    progress.stop()
+    if done != len(parts):
+        raise changed(source, len(parts))
+
+
+def changed(source: Source, rows: int) -> SourceError:
+    """Say that a pass found other rows than the pass before."""
+    return SourceError(
+        f"{source.uri} changed while it was read", f"the same {rows:,} rows", "Try again."
+    )
+
+
+def empty(source: Source, expected: str = "a header and rows below it") -> SourceError:
+    """Say that there are no rows."""
+    return SourceError(f"{source.uri} has no rows", expected, "Is it the right file?")
+
+
+def fit_curved(
+    source: Source,
+    summary: TableSummary,
+    wishes: Wishes,
+    split: Split,
+    parts: NDArray[np.int8],
+    progress: Progress,
+) -> Schema:
+    """Fit the schema, and what fills the gaps of numbers where that was asked for.
+
+    The split's groups are no feature.
+    """
+    ignored = {}
+    if split.method == "group" and split.column is not None:
+        ignored[split.column] = "the column of the groups"
+    schema = fit_schema(summary, wishes.target, wishes.columns, wishes.drop, ignored)
+    used = {column.name for column in schema.columns}
+    along = {name: by for name, by in interpolated(wishes.columns).items() if name in used}
+    if not along:
+        return schema
+    require(along.values(), source.schema().names)
+    read = list(dict.fromkeys([*along, *along.values()]))
+    training = (
+        rows.filter(pa.array(where == TRAIN))
+        for rows, where in walk(source, read, parts, "fill", progress)
+    )
+    return replace(schema, curves=fit_curves(along, summary, training))
+
+
+def time_reader(
+    name: str, summary: ColumnSummary
+) -> tuple[NumberSummary, Callable[[pa.Array], NDArray[np.float64]]]:
+    """Give the statistics of times and what reads them: dates, or numbers that grow with time.
+
+    Raises
+    ------
+    ColumnError
+        Where the column holds neither.
+    """
+    present = max(1, summary.rows - summary.nulls - summary.missing_texts)
+    if summary.times.count >= 0.5 * present:
+        formats = list(summary.time_formats)
+        return summary.times, lambda array: read_times(array, formats)[0]
+    if summary.numbers.count >= 0.5 * present:
+        return summary.numbers, lambda array: read_numbers(array)[0]
+    raise ColumnError(
+        f"column {name!r} holds no times",
+        "dates, timestamps or numbers to split by",
+        "Use another.",
+    )
