@@ -1,32 +1,32 @@
 """Where rows come from and go to, one file each.
 
-To add a format: write its file and add it to `FORMATS` and `WRITERS`.
+To add a format: write its file and add it to `FORMATS` and `WRITERS`. Databases have a room of
+their own (`thalweg.sources.databases`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any, Final
 
 from thalweg.core.errors import SourceError, near
-from thalweg.sources import csv, duckdb, ipc, mysql, ndjson, parquet, postgresql, sqlite
-from thalweg.sources.address import (
-    Address,
+from thalweg.sources import csv, ipc, ndjson, parquet
+from thalweg.sources.base import Batch, Position, Reject, Sink, Source
+from thalweg.sources.databases import DATABASES
+from thalweg.sources.databases.address import (
     database_of,
     name_of,
     parse,
     with_query,
     without_secrets,
 )
-from thalweg.sources.base import Batch, Position, Reject, Sink, Source
+from thalweg.sources.databases.sql import SqlSink, SqlSource
 from thalweg.sources.files import FileSource
 from thalweg.sources.memory import MemorySource
 from thalweg.sources.paths import COMPRESSIONS, find, shown, suffix_of, uri_of
 from thalweg.sources.places import Place
 from thalweg.sources.rejects import write_rejects
 from thalweg.sources.sinks import FileSink
-from thalweg.sources.sql import Database, SqlSink, SqlSource
 
 FORMATS: Final = (csv.Csv(), ndjson.NdJson(), parquet.Parquet(), ipc.Ipc())
 
@@ -43,15 +43,6 @@ WRITERS: Final = {
     ".ipc": ipc.open_writer,
     ".arrows": ipc.open_writer,
 }
-
-
-DATABASES: Final[dict[str, Callable[[Address], Database]]] = {
-    "postgresql": postgresql.PostgreSql,
-    "mysql": mysql.MySql,
-    "sqlite": sqlite.Sqlite,
-    "duckdb": duckdb.DuckDb,
-}
-"""The kind of database -> what reads and writes it."""
 
 
 def open_source(given: Any, query: str | None = None) -> Source:

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from thalweg.core.errors import SourceError
 from thalweg.core.files import Draft, clear_of_disk
-from thalweg.sources.address import database_of, name_of
 from thalweg.sources.base import Sink
+from thalweg.sources.databases.address import database_of, name_of
 from thalweg.sources.paths import COMPRESSIONS, is_remote, parted, shown, uri_of
 from thalweg.sources.places import Place
 

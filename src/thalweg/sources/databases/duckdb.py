@@ -10,9 +10,9 @@ from typing import Any, Final, final
 import pyarrow as pa
 
 from thalweg.core.errors import SourceError
-from thalweg.sources.address import Address
-from thalweg.sources.sql import Database, Reading, driver, finite
-from thalweg.sources.sqlfiles import file_state, require_file, require_folder
+from thalweg.sources.databases.address import Address
+from thalweg.sources.databases.sql import Database, Reading, driver, finite
+from thalweg.sources.databases.sqlfiles import file_state, require_file, require_folder
 
 _ROWS: Final = 65_536
 _MEMORY: Final = "1GB"

@@ -18,7 +18,8 @@ import pytest
 
 import servers
 from thalweg.core.errors import SourceError
-from thalweg.sources import Source, mysql_process, open_sink, open_source
+from thalweg.sources import Source, open_sink, open_source
+from thalweg.sources.databases import mysql_process
 
 COUNT = 60_000
 LIMIT = 700_000
@@ -75,8 +76,8 @@ def through(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Source]]:
     """Open a table through a proxy that cuts the connection, some times."""
-    monkeypatch.setattr("thalweg.sources.sql.PATIENCE", (0.0, 0.0))
-    monkeypatch.setattr("thalweg.sources.postgresql.BYTES", 100_000)
+    monkeypatch.setattr("thalweg.sources.databases.sql.PATIENCE", (0.0, 0.0))
+    monkeypatch.setattr("thalweg.sources.databases.postgresql.BYTES", 100_000)
     fixture = {"mysql": "mariadb", "postgresql": "postgresql"}[request.param]
     server: servers.Server = request.getfixturevalue(fixture)
     uri = server.fresh()
@@ -153,7 +154,7 @@ def test_when_nothing_helps_the_count_is_told(through: Callable[..., Source]) ->
 def test_a_backend_that_is_ended(
     postgresql: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thalweg.sources.postgresql.BYTES", 100_000)
+    monkeypatch.setattr("thalweg.sources.databases.postgresql.BYTES", 100_000)
     uri = postgresql.fresh()
     rows = pa.record_batch({"x": np.arange(600_000.0)})
     with open_sink(f"{uri}?table=t") as sink:
@@ -172,7 +173,7 @@ def test_a_backend_that_is_ended(
 def test_a_query_that_fails_half_way_is_not_asked_again(
     postgresql: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thalweg.sources.sql.PATIENCE", ())
+    monkeypatch.setattr("thalweg.sources.databases.sql.PATIENCE", ())
     source = open_source(
         postgresql.uri, "select 1 / (50000 - x) as y from generate_series(1, 60000) x"
     )

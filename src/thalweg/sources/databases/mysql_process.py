@@ -1,4 +1,4 @@
-"""Starts, slows down and ends the process that reads from MySQL: `thalweg.sources.mysql_reader`.
+"""Starts, slows down and ends the process that reads from MySQL: see `mysql_reader`.
 
 ConnectorX is the one quick way from MySQL to Arrow. It reads on as fast as the server sends,
 whether anybody takes the rows or not; it cannot be told to stop; and where a connection drops it

@@ -13,10 +13,10 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from thalweg.core.errors import SourceError
-from thalweg.sources.address import Address
-from thalweg.sources.sql import Database, Reading
-from thalweg.sources.sqlfiles import file_state, require_file, require_folder
-from thalweg.sources.sqlite_types import (
+from thalweg.sources.databases.address import Address
+from thalweg.sources.databases.sql import Database, Reading
+from thalweg.sources.databases.sqlfiles import file_state, require_file, require_folder
+from thalweg.sources.databases.sqlite_types import (
     declaration,
     declared_type,
     held,

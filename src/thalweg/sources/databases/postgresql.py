@@ -14,9 +14,9 @@ from urllib.parse import quote, urlencode
 import pyarrow as pa
 
 from thalweg.core.errors import SourceError, near
-from thalweg.sources.address import Address
-from thalweg.sources.postgresql_types import asked, cast, given, quoted
-from thalweg.sources.sql import Database, LostConnectionError, Reading, driver
+from thalweg.sources.databases.address import Address
+from thalweg.sources.databases.postgresql_types import asked, cast, given, quoted
+from thalweg.sources.databases.sql import Database, LostConnectionError, Reading, driver
 
 BYTES: Final = 8 << 20
 """How much the driver reads before it gives a batch."""

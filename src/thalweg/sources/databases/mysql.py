@@ -14,11 +14,11 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from thalweg.core.errors import SourceError, near
-from thalweg.sources.address import Address
-from thalweg.sources.mysql_process import ReaderError, reading
-from thalweg.sources.mysql_rows import made, statements
-from thalweg.sources.mysql_types import asked, given, quoted
-from thalweg.sources.sql import Database, LostConnectionError, Reading, driver
+from thalweg.sources.databases.address import Address
+from thalweg.sources.databases.mysql_process import ReaderError, reading
+from thalweg.sources.databases.mysql_rows import made, statements
+from thalweg.sources.databases.mysql_types import asked, given, quoted
+from thalweg.sources.databases.sql import Database, LostConnectionError, Reading, driver
 
 _OPTIONS: Final = ("unix_socket", "option_file", "connect_timeout")
 _BEFORE: Final = (

@@ -41,7 +41,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     kind = request.param
     if kind == "mysql":
         # Each reading starts a process: half a second that `test_mysql` spends.
-        request.getfixturevalue("monkeypatch").setattr("thalweg.sources.mysql.reading", in_process)
+        patch = request.getfixturevalue("monkeypatch")
+        patch.setattr("thalweg.sources.databases.mysql.reading", in_process)
     if kind in ("sqlite", "duckdb"):
         return f"{kind}:///{tmp_path}/rows.{kind}"
     server: servers.Server = request.getfixturevalue(
@@ -71,10 +72,15 @@ def write(uri: str, rows: pa.RecordBatch | pa.Table) -> None:
 
 
 class TablePlace:
-    """A table where the suite of sinks expects a file: what is in it, and what lies beside it."""
+    """A table where the suite of sinks expects a file: what is in it, and what lies beside it.
+
+    Other tests may have left tables where all users of the server see them.
+    """
 
     def __init__(self, uri: str, table: str) -> None:
         self._uri, self._table = uri, table
+        self._others: set[str] = set()
+        self._others = {one.name for one in self.iterdir()}
 
     def read_bytes(self) -> bytes:
         source = open_source(f"{self._uri}?table={self._table}")
@@ -89,7 +95,10 @@ class TablePlace:
             open_source(f"{self._uri}?table=nothing_of_this_name").schema()
         except SourceError as error:
             if "does not exist" not in str(error) and "There are none" not in str(error):
-                yield from (self if one == self._table else Path(one) for one in tables(error))
+                found = [one for one in tables(error) if one not in self._others]
+                yield from (
+                    cast("Path", self) if one == self._table else Path(one) for one in found
+                )
 
     @property
     def name(self) -> str:
@@ -389,7 +398,7 @@ def test_types_of_postgresql(postgresql: servers.Server) -> None:
 
 
 def test_types_of_mariadb(mariadb: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thalweg.sources.mysql.reading", in_process)
+    monkeypatch.setattr("thalweg.sources.databases.mysql.reading", in_process)
     uri = mariadb.fresh()
     given = {
         "u": ("int unsigned", "4000000000", pa.uint32(), 4_000_000_000),

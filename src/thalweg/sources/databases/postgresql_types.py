@@ -7,7 +7,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from thalweg.sources.sql import finite
+from thalweg.sources.databases.sql import finite
 
 _NATIVE: Final = frozenset(
     {"bool", "int2", "int4", "int8", "float4", "float8", "numeric"}
