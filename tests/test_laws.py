@@ -218,6 +218,69 @@ def test_law_3_predicting_holds_constant_memory(tmp_path: Path, batches: int) ->
     assert pq.read_metadata(out).num_rows + aside == 10_000 * batches
 
 
+LARGE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import pyarrow as pa
+from thalweg.core.progress import Silent
+from thalweg.data import passes
+from thalweg.data.cache import Cache
+from thalweg.data.loader import Loader
+from thalweg.data.parts import Wishes
+from thalweg.data.spill import spill
+from thalweg.data.split import Split
+from thalweg.sources import Batch, Position, Source
+
+passes.SAMPLE = 20_000
+passes.MOST_JUDGES.update({1: 5_000, 2: 5_000})
+ROWS = 20_000
+
+class Long(Source):
+    uri = "long"
+
+    def __init__(self, batches):
+        self.count = batches
+
+    def schema(self):
+        return next(self.batches()).rows.schema
+
+    def batches(self, columns=None, size=65_536, start=None):
+        for number in range(self.count):
+            random = np.random.default_rng(number)
+            x = random.normal(size=(ROWS, 8))
+            rows = {f"x{column}": x[:, column] for column in range(8)}
+            rows["town"] = random.integers(0, 5_000, ROWS).astype(str)
+            rows["y"] = np.where(x[:, 0] > 0, "yes", "no")
+            batch = pa.RecordBatch.from_pydict(rows)
+            yield Batch(batch if columns is None else batch.select(columns), Position(0, number))
+
+    def length(self):
+        return self.count * ROWS
+
+    def fingerprint(self):
+        return str(self.count)
+
+for batches in (int(sys.argv[2]) // 5, int(sys.argv[2])):
+    found = spill(Long(batches), Wishes("y", {}), Split(), Cache(Path(sys.argv[1])), Silent())
+    loader = Loader(found.parts[0].store, 4_096, seed=0, pool_bytes=1 << 24)
+    rows = sum(len(batch) for batch in loader.epoch(0))
+    assert rows > 0.6 * batches * ROWS
+    del found, loader
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize("batches", [40, pytest.param(400, marks=pytest.mark.soak)])
+def test_law_3_fitting_encoding_and_loading_hold_constant_memory(
+    tmp_path: Path, batches: int
+) -> None:
+    command = [sys.executable, "-c", LARGE, str(tmp_path), str(batches)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ONE_THREAD)
+    early, late = (int(line) for line in done.stdout.split())
+    assert late - early < 60, f"{early} MiB for a fifth of the rows, {late} MiB for all"
+
+
 # ---- 6. no code in artifacts -----------------------------------------------------------------
 
 FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

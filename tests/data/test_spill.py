@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -273,3 +274,26 @@ def test_a_file_that_changes_in_between(tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match="changed while it was read"):
         spill(open_source(path), Wishes("y", {}), Split.parse("random"), Cache(tmp_path), Hurried())
+
+
+@pytest.mark.parametrize("stage", ["fit", "encode"])
+def test_a_disk_that_fills_leaves_nothing_half_written(tmp_path: Path, stage: str) -> None:
+    rows = pa.concat_tables([table(), table(seed=1)])
+    spilt(rows, tmp_path / "whole")
+    sizes = {path: path.stat().st_size for path in (tmp_path / "whole").rglob("*.*")}
+    encoded = max(size for path, size in sizes.items() if path.suffix == ".rows")
+    fitted = max(size for path, size in sizes.items() if path.name in ("summary.bin", "parts.bin"))
+    assert fitted < encoded
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # What the system says of a file that may grow no further is what it says of a full disk.
+    most = fitted - 1 if stage == "fit" else encoded - 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        with pytest.raises(SourceError, match="cannot be written"):
+            spilt(rows, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    found = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert len(found) == (1 if stage == "fit" else 2)
+    assert not [name for name in found if name.endswith(".partial")]
+    assert sum(spilt(rows, tmp_path).rows.values()) == 2 * ROWS

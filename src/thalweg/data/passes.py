@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +61,14 @@ SAMPLE: Final = 500_000
 
 MOST_JUDGES: Final = {VALIDATION: 100_000, TEST: 200_000}
 """How many rows of a part judge, where there are more."""
+
+
+class Codes(Protocol):
+    """Which part each row belongs to, int8 [N]: an array, or a file that is read by the piece."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.int8]: ...
 
 
 @final
@@ -150,7 +158,7 @@ def _decoded(rows: pa.RecordBatch) -> pa.RecordBatch:
 def walk(
     source: Source,
     columns: Sequence[str] | None,
-    parts: NDArray[np.int8],
+    parts: Codes,
     stage: str,
     progress: Progress,
 ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int8]]]:
@@ -193,7 +201,7 @@ def fit_curved(
     summary: TableSummary,
     wishes: Wishes,
     split: Split,
-    parts: NDArray[np.int8],
+    parts: Codes,
     progress: Progress,
 ) -> Schema:
     """Fit the schema, and what fills the gaps of numbers where that was asked for.

@@ -9,6 +9,7 @@ what it was made of, the encoded rows under that and the schema.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,25 @@ def spill(source: Source, wishes: Wishes, split: Split, cache: Cache, progress: 
 
 
 @final
+class _CodesFile:
+    """Which part each row belongs to, a byte a row in a file: `thalweg.data.passes.Codes`."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._rows = path.stat().st_size
+
+    def __del__(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, rows: slice) -> NDArray[np.int8]:
+        first, last, _ = rows.indices(self._rows)
+        return np.frombuffer(os.pread(self._file.fileno(), last - first, first), np.int8)
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class _Fitted:
     """What the first pass found.
@@ -110,7 +130,7 @@ class _Fitted:
     """
 
     summary: TableSummary
-    parts: NDArray[np.int8]
+    parts: _CodesFile
     rows: Mapping[int, int]
     training: LowestHashes
     rejects: Path
@@ -124,7 +144,7 @@ class _Fitted:
         facts = json.loads((folder / FACTS).read_text())
         return cls(
             TableSummary.from_bytes((folder / SUMMARY).read_bytes()),
-            np.memmap(folder / PARTS, dtype=np.int8, mode="r"),
+            _CodesFile(folder / PARTS),
             {int(code): rows for code, rows in facts["rows"].items()},
             LowestHashes.from_bytes((folder / TRAINING).read_bytes()),
             folder / REJECTS,
@@ -258,7 +278,7 @@ def _numbered(
     """Give each batch with the number of its first row."""
     done = 0
     for rows, where in walked:
-        yield done, rows, np.asarray(where)
+        yield done, rows, where
         done += rows.num_rows
 
 
