@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 DATA ?= ../shared/data
+ROWS ?= 200000 2000000 20000000
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -46,8 +47,10 @@ docs: setup  ## write the pages that are made from the code
 		--output docs/cli.md
 	$(BIN)/python scripts/draw_map.py
 
-bench: setup  ## the training loop against a bare one
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/overhead.py
+bench: setup  ## the loop, a table as it grows, databases: each beside its limit (half an hour)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/overhead.py
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/scale.py bench-results --rows $(ROWS)
+	$(BIN)/python benchmarks/databases.py
 
 bench-tables: setup  ## real tables beside their rivals, three seeds (about an hour)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/tables.py --data $(DATA) --out bench-results

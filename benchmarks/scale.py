@@ -284,6 +284,7 @@ def main() -> None:
         results.append(measure(rows, given.folder))
         (given.folder / "scale.json").write_text(json.dumps(results, indent=1))
         print(json.dumps(results[-1]), flush=True)
+    results.sort(key=lambda one: int(one["rows"]))
     names = ("thalweg", "torch", "pyarrow", "polars", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     cores = len(os.sched_getaffinity(0))

@@ -347,7 +347,8 @@ class CatBoost(Rival):
     """
 
     package = "catboost"
-    most_rows = 5_000_000
+    # A thousand rounds over columns of many levels take minutes for every 100,000 rows.
+    most_rows = 100_000
 
     def answer(self, train: Design, target: NDArray[Any], test: Design, setting: Setting) -> Floats:
         """See `Rival.answer`."""
