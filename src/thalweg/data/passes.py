@@ -56,7 +56,7 @@ class Parted:
     training: LowestHashes
 
 
-SAMPLE: Final = 500_000
+SAMPLE: Final = 250_000
 """How many training rows are kept in memory for what cannot learn by the batch, as rivals."""
 
 MOST_JUDGES: Final = {VALIDATION: 100_000, TEST: 200_000}
