@@ -131,7 +131,7 @@ def test_an_interrupted_run_says_how_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("thalweg.lab.study.judge", interrupted)
+        patched.setattr("thalweg.lab.evaluate.judge", interrupted)
         notes = Notes()
         with pytest.raises(KeyboardInterrupt):
             trained(out, progress=notes)
@@ -141,7 +141,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 
     notes = Notes()
     with monkeypatch.context() as patched:
-        patched.setattr("thalweg.lab.study.judge", interrupted)
+        patched.setattr("thalweg.lab.evaluate.judge", interrupted)
         with pytest.raises(KeyboardInterrupt):
             trained(out, progress=notes)
     assert any("starts again" in one for one in notes.said)

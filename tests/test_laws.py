@@ -421,13 +421,13 @@ def test_law_8_a_run_goes_on_only_as_it_was_begun(
         "minutes": None,
         "seed": 3,
     }
-    from thalweg.lab import study
+    from thalweg.lab import evaluate
 
     def broken(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(study, "judge", broken)
+        patch.setattr(evaluate, "judge", broken)
         with pytest.raises(KeyboardInterrupt):
             thalweg.train(table(), "price", **words)
     assert (tmp_path / ".model.run").is_dir()

@@ -15,7 +15,7 @@ ALONE: Final = 0.98
 """The share of the target that one column must explain on rows it was not fitted on."""
 
 MOST_CELLS: Final = 256
-MOST_ROWS: Final = 100_000
+MOST_ROWS: Final = 20_000
 
 
 def warnings(prepared: Prepared) -> list[str]:

@@ -16,8 +16,6 @@ from thalweg.data.loader import check_balance
 from thalweg.data.prepare import Prepared, Wishes, prepare
 from thalweg.data.split import Split
 from thalweg.lab.baselines import check_names
-from thalweg.lab.evaluate import judge
-from thalweg.lab.report import render_card, render_report
 from thalweg.lab.report.wording import counted
 from thalweg.models.artifact import require_free
 from thalweg.models.calibration import read_threshold
@@ -93,6 +91,9 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
     warnings = _tell(prepared, progress)
     recipe = Recipe.for_table(prepared).turned(question.dials)
     model = train(prepared, recipe, run, progress)
+    # What judges and draws is slow to import: the first step need not wait for it.
+    from thalweg.lab.evaluate import judge
+
     model.evaluation = judge(model, prepared, question.baselines, warnings, progress)
     model.seconds = time.monotonic() - began
     if folder is not None:
@@ -123,6 +124,8 @@ def _tell(prepared: Prepared, progress: Progress) -> list[str]:
 
 def _save(model: Model, prepared: Prepared, folder: Path, warnings: Sequence[str]) -> None:
     """Write the model with its card and report, and beside it the rows set aside."""
+    from thalweg.lab.report import render_card, render_report
+
     if model.evaluation is None:
         raise AssertionError
     report = render_report(
