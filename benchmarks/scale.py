@@ -119,13 +119,12 @@ def profile(path: str) -> dict[str, Any]:
 
 
 def train(path: str, cache: str, out: str) -> dict[str, Any]:
-    """Train for one epoch as the verb does, baselines and report included."""
+    """Train for one epoch as the verb does, judgement and report included, without rivals."""
     import thalweg
 
     progress = Stages()
-    model = thalweg.train(
-        path, generate.TARGET, epochs=1, minutes=None, out=out, cache=cache, progress=progress
-    )
+    words: dict[str, Any] = {"epochs": 1, "minutes": None, "baselines": []}
+    model = thalweg.train(path, generate.TARGET, out=out, cache=cache, progress=progress, **words)
     progress.stop()
     seconds = time.perf_counter() - progress.began
     figures = {} if model.evaluation is None else model.evaluation.metrics
