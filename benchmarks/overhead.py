@@ -35,14 +35,15 @@ from generate import TARGET, chunks
 from thalweg.core.progress import Silent
 from thalweg.data.arrays import Arrays
 from thalweg.data.cache import Cache
-from thalweg.data.prepare import Prepared, Wishes, prepare
+from thalweg.data.parts import Prepared, Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.shards import Held
 from thalweg.data.split import Split
 from thalweg.models.network import Network
 from thalweg.models.recipe import Recipe
 from thalweg.sources import open_source
 from thalweg.training import optimizers
-from thalweg.training.train import Run, build_loop, has_bfloat16
+from thalweg.training.train import Run, build_loop, build_network, has_bfloat16
 
 SMALL = {"members": 1, "width": 128, "embedding": 8, "depth": 2, "pairs": 0}
 
@@ -90,7 +91,9 @@ def bare(prepared: Prepared, recipe: Recipe, arrays: Arrays, seed: int) -> tuple
 
 def ours(prepared: Prepared, recipe: Recipe, seed: int) -> tuple[float, float]:
     """Train one epoch with Thalweg's loop, judging included."""
-    loop, _ = build_loop(prepared, recipe, Run(seed=seed), Silent())
+    loop, _ = build_loop(
+        prepared, build_network(prepared, recipe, seed), recipe, Run(seed=seed), Silent()
+    )
     watch = Watch()
     loop.fit()
     return watch.rates(loop.loader.rows)

@@ -18,7 +18,8 @@ import pytest
 
 from thalweg.core.progress import Silent
 from thalweg.data.cache import Cache
-from thalweg.data.prepare import Wishes, prepare
+from thalweg.data.parts import Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.shards import Shards, read_all
 from thalweg.data.split import FOLDED_ROWS, Split
 from thalweg.sources import open_source

@@ -28,6 +28,7 @@ def profile(
     *,
     target: str | None = None,
     columns: Mapping[str, str] | None = None,
+    files: str | Path | None = None,
     html: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Profile:
@@ -41,6 +42,9 @@ def profile(
         A column that is to be predicted: it is then looked at as a target.
     columns
         Column name -> ``KIND[,OPTION=VALUE...]``.
+    files
+        The folder that paths of pictures and sounds are meant from and may lead into; by default
+        that of the table's own file.
     html
         Where to write the profile as a page.
     progress
@@ -59,7 +63,9 @@ def profile(
     from thalweg.data.profile import profile as read
     from thalweg.sources import open_source
 
-    found = read(open_source(source), target, dict(columns or {}), progress or Silent())
+    found = read(
+        open_source(source, files=files), target, dict(columns or {}), progress or Silent()
+    )
     if html is not None:
         from thalweg.core.files import atomic_file
         from thalweg.lab.report import render_profile
@@ -83,6 +89,7 @@ def train(
     epochs: int | None = None,
     columns: Mapping[str, str] | None = None,
     drop: str | Sequence[str] = (),
+    files: str | Path | None = None,
     seed: int = 0,
     resume: bool = False,
     balance: str = "none",
@@ -115,6 +122,9 @@ def train(
         Column name -> ``KIND[,OPTION=VALUE...]``, such as ``{"zip": "category"}``.
     drop
         Columns not to use: one name or several.
+    files
+        The folder that paths of pictures and sounds are meant from and may lead into; by default
+        that of the table's own file.
     seed
         The same seed, rows and processor give the same model, bit for bit, unless ``minutes``
         binds: the epochs that fit then depend on the speed that was measured. To repeat such a
@@ -160,7 +170,7 @@ def train(
     dials = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     wanted = dict(columns or {})
     kept = _cache(cache)
-    question = Question(source, target, test, split, wanted, drop, dials, baselines, kept)
+    question = Question(source, target, test, split, wanted, drop, dials, baselines, kept, files)
     folder = None if out is None else _folder(out)
     run = Run(
         seed,
@@ -247,7 +257,7 @@ def _announce(folder: Path | None, run: Run, progress: Progress) -> None:
 
 
 _SETTINGS = frozenset(
-    {"source", "target", "test", "split", "minutes", "epochs", "columns", "drop", "seed"}
+    {"source", "target", "test", "split", "minutes", "epochs", "columns", "drop", "files", "seed"}
     | {"balance", "threshold", "baselines", "recipe"}
 )
 
@@ -283,7 +293,13 @@ def load(folder: str | Path) -> Model:
     return Model.load(Path(folder))
 
 
-def evaluate(model: Any, source: Any, *, progress: Progress | None = None) -> Evaluation:
+def evaluate(
+    model: Any,
+    source: Any,
+    *,
+    files: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
     """Judge a model on rows that it never saw.
 
     Parameters
@@ -292,6 +308,8 @@ def evaluate(model: Any, source: Any, *, progress: Progress | None = None) -> Ev
         A `Model` or the folder of a saved one.
     source
         Rows with the target.
+    files
+        The folder that paths of pictures and sounds are meant from; see `train`.
     progress
         Told of the work; silent by default.
 
@@ -303,7 +321,7 @@ def evaluate(model: Any, source: Any, *, progress: Progress | None = None) -> Ev
     from thalweg.lab.evaluate import evaluate as judge
     from thalweg.sources import open_source
 
-    return judge(_model(model), open_source(source), progress or Silent())
+    return judge(_model(model), open_source(source, files=files), progress or Silent())
 
 
 def predict(
@@ -312,6 +330,7 @@ def predict(
     *,
     to: str | Path | None = None,
     keep: bool = True,
+    files: str | Path | None = None,
     progress: Progress | None = None,
 ) -> pa.Table:
     """Predict every row of a source.
@@ -328,6 +347,8 @@ def predict(
         go to a file of that name with ``.rejects.ndjson`` behind.
     keep
         Whether the source's own columns come before the prediction's.
+    files
+        The folder that paths of pictures and sounds are meant from; see `train`.
     progress
         Told of the work; silent by default.
 
@@ -339,7 +360,8 @@ def predict(
     from thalweg.serving.batch import predict_all
     from thalweg.sources import open_source
 
-    return predict_all(_model(model), open_source(source), to, progress or Silent(), keep=keep)
+    rows = open_source(source, files=files)
+    return predict_all(_model(model), rows, to, progress or Silent(), keep=keep)
 
 
 def show(model: Any) -> dict[str, Any]:

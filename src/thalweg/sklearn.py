@@ -30,7 +30,8 @@ from thalweg.api import seconds_of
 from thalweg.core.errors import ThalwegError
 from thalweg.core.progress import Silent
 from thalweg.data.arrays import Arrays
-from thalweg.data.prepare import Wishes, prepare
+from thalweg.data.parts import Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.split import Split
 from thalweg.models.model import Answers
 from thalweg.models.recipe import Recipe

@@ -9,7 +9,8 @@ import pytest
 from thalweg.core.errors import ColumnError, OptionError
 from thalweg.core.progress import Silent
 from thalweg.data.interpolate import Curve, fit_curves
-from thalweg.data.prepare import Wishes, prepare
+from thalweg.data.parts import Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.schema import Schema
 from thalweg.data.split import Split
 from thalweg.sources import open_source

@@ -8,7 +8,8 @@ import pytest
 
 from thalweg.core.progress import Silent
 from thalweg.data.leakage import explained, warnings
-from thalweg.data.prepare import Wishes, prepare
+from thalweg.data.parts import Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.split import Split
 from thalweg.sources import open_source
 

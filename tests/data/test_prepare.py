@@ -11,7 +11,8 @@ import pytest
 
 from thalweg.core.errors import ColumnError, OptionError, SourceError, TargetError
 from thalweg.core.progress import Silent
-from thalweg.data.prepare import Part, Prepared, Wishes, prepare
+from thalweg.data.parts import Part, Prepared, Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.schema import CLEANED, NO_TARGET
 from thalweg.data.shards import Held, Shards
 from thalweg.data.split import FOLDED_ROWS, Split

@@ -213,7 +213,8 @@ def test_filling_along_a_curve_looks_at_one_row_at_a_time(kind: str) -> None:
     places[6:9] = [None, None, None]
     rows = pa.table({"hour": places, "heat": heat, "price": random.normal(size=200)})
     from thalweg.core.progress import Silent
-    from thalweg.data.prepare import Wishes, prepare
+    from thalweg.data.parts import Wishes
+    from thalweg.data.prepare import prepare
     from thalweg.data.split import Split
 
     for options in ("", ",outliers=flag"):

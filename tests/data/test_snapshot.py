@@ -10,7 +10,8 @@ import pytest
 from thalweg.core.errors import SourceError
 from thalweg.core.progress import Silent
 from thalweg.data.cache import Cache
-from thalweg.data.prepare import Wishes, prepare
+from thalweg.data.parts import Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.snapshot import repeatable
 from thalweg.data.split import Split
 from thalweg.sources import Batch, Position, Source, open_source

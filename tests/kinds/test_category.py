@@ -199,4 +199,5 @@ def test_a_column_is_what_a_person_would_say(cells: pa.Array, kind: str) -> None
     ],
 )
 def test_fresh_text_is_hardly_anything(cells: pa.Array) -> None:
-    assert max(kind.sniff(summarise([cells])) for kind in KINDS.values()) < 0.3
+    others = [kind for kind in KINDS.values() if kind.name != "text"]
+    assert max(kind.sniff(summarise([cells])) for kind in others) < 0.3

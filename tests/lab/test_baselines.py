@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from thalweg.core.errors import OptionError
-from thalweg.kinds.base import Task
+from thalweg.data.infer import fit_schema
+from thalweg.kinds.base import Design, Task
 from thalweg.lab import baselines
-from thalweg.lab.baselines import BASELINES, Setting, check_names, fit_baselines
-from thalweg.lab.design import Design, design, one_hot, ranks
+from thalweg.lab.baselines import BASELINES, check_names, fit_baselines
+from thalweg.lab.design import design, one_hot, ranks
 from thalweg.lab.metrics import score
+from thalweg.lab.rivals import Setting, held_out
+from thalweg.stats import TableSummary
 
 DATA = Path(os.environ.get("THALWEG_DATA", Path(__file__).parents[3] / "shared" / "data"))
 # Two threads on busy cores wait for one another.
@@ -33,39 +36,59 @@ def some(seed: int, rows: int) -> tuple[Design, np.ndarray]:
     return Design(numbers, codes), 1e5 + 1e3 * (target + random.normal(size=rows) / 2)
 
 
-def test_a_design_takes_fields_by_their_form_not_their_name() -> None:
-    features = {
-        "number": {
-            "values": np.array([[1, 2], [3, 4]], np.float32),
-            "missing": np.array([[0, 1], [0, 0]], np.uint8),
-            "outlier": np.array([[1, 0], [0, 0]], np.uint8),
-        },
-        "datetime": {
-            "parts": np.arange(6, dtype=np.float32).reshape(2, 1, 3),
-            "missing": np.array([[1], [0]], np.uint8),
-        },
-        "category": {"codes": np.array([[3], [0]], np.int8)},
-        "picture": {"missing": np.array([[1], [0]], np.uint8)},
-    }
-    made = design(features)
-    nan = np.nan
-    expected = [[1, nan, 1, 0, nan, nan, nan, 1], [3, 4, 0, 0, 3, 4, 5, 0]]
-    np.testing.assert_array_equal(made.numbers, np.array(expected, np.float32))
+def test_each_kind_says_how_it_is_to_be_read() -> None:
+    table = pa.table(
+        {
+            "size": [1.0, None, 3.0, 4.0] * 10,
+            "town": ["Aalen", "Bonn", None, "Bonn"] * 10,
+            "tags": [["a"], ["a", "b"], [], None] * 10,
+            "price": (np.arange(40) / 3).tolist(),
+        }
+    )
+    summary = TableSummary()
+    summary.update(table)
+    schema = fit_schema(summary, "price")
+    features = schema.encode(table).fields
+    made = design(features, schema)
     assert made.numbers.dtype == np.float32
+    assert np.isnan(made.numbers[:4]).any(axis=1).tolist() == [False, True, False, False]
     assert made.codes.dtype == np.int32
-    assert made.codes.tolist() == [[3], [0]]
-    assert features["number"]["values"][0, 1] == 2  # what was given is left alone
+    assert made.codes[:4, 0].tolist() == [3, 2, 0, 2]
+    # What is missing, and each label, stands last: the list of kinds says the order.
+    assert made.numbers[:4, -3:].tolist() == [[0, 1, 0], [0, 1, 1], [0, 0, 0], [1, 0, 0]]
+    assert made.texts == ()
 
 
 def test_a_design_without_numbers_or_codes() -> None:
-    only_codes = design({"category": {"codes": np.ones((4, 2), np.int8)}})
-    assert only_codes.numbers.shape == (4, 0)
-    only_numbers = design({"number": {"values": np.ones((4, 2))}})
-    assert only_numbers.codes.shape == (4, 0)
+    codes, numbers = np.ones((4, 2), np.int32), np.ones((4, 2), np.float32)
+    only_codes = Design(np.empty((4, 0), np.float32), codes)
+    only_numbers = Design(numbers, np.empty((4, 0), np.int32))
     for made in (only_codes, only_numbers):
         train = made.take(np.arange(4).repeat(10))
         found = fit(train, np.arange(40.0), made, "regression")
         assert all(np.isfinite(result.prediction).all() for result in found.values())
+
+
+def test_every_rival_answers_for_each_label() -> None:
+    train, numbers = some(0, 1000)
+    test, others = some(1, 400)
+    targets = [
+        np.stack([values > 1e5, values > 1.02e5, values > 1e9], axis=1).astype(np.int64)
+        for values in (numbers, others)
+    ]
+    found = fit(train, targets[0], test, "multilabel", 3, names=NAMES)
+    for name, result in found.items():
+        assert result.prediction.shape == (400, 3)
+        assert (result.prediction[:, 2] == 0).all()
+        least = {"constant": 0.3}.get(name, 0.85)
+        measured = score("multilabel", targets[1], result.prediction)
+        assert measured["mean_average_precision"] > least, name
+
+
+def test_rivals_leave_very_many_labels_alone() -> None:
+    train, _ = some(0, 50)
+    target = np.random.default_rng(0).integers(0, 2, (50, 60))
+    assert list(fit(train, target, train, "multilabel", 60, names=NAMES)) == ["constant", "linear"]
 
 
 def test_ranks_follow_training_frequency_and_unseen_codes_come_last() -> None:
@@ -171,7 +194,7 @@ def test_large_tables_are_sampled_and_say_so(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_tenth_of_each_class_is_held_out_but_never_all() -> None:
     target = np.array([0] * 100 + [1] * 15 + [2])
-    held, kept = baselines._held_out(target, Setting("multiclass", 3, 0, 1))
+    held, kept = held_out(target, Setting("multiclass", 3, 0, 1))
     assert np.bincount(target[held], minlength=3).tolist() == [10, 2, 0]
     assert sorted([*held, *kept]) == list(range(116))
 
@@ -179,14 +202,14 @@ def test_a_tenth_of_each_class_is_held_out_but_never_all() -> None:
 def test_rows_that_are_said_to_be_held_out_are() -> None:
     target = np.array([0, 1] * 20 + [2])
     aside = np.arange(41) >= 30
-    held, kept = baselines._held_out(target, Setting("multiclass", 3, 0, 1, aside))
+    held, kept = held_out(target, Setting("multiclass", 3, 0, 1, aside))
     # The only row of a class is learned from.
     assert held.tolist() == list(range(30, 40))
     assert kept.tolist() == [*range(30), 40]
     numbers = Setting("regression", 0, 0, 1, aside)
-    assert baselines._held_out(target, numbers)[0].tolist() == list(range(30, 41))
+    assert held_out(target, numbers)[0].tolist() == list(range(30, 41))
     for useless in (np.zeros(41, bool), np.ones(41, bool)):
-        held, kept = baselines._held_out(target, Setting("regression", 0, 0, 1, useless))
+        held, kept = held_out(target, Setting("regression", 0, 0, 1, useless))
         assert (len(held), len(kept)) == (4, 37)
 
 

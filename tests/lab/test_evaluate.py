@@ -11,7 +11,8 @@ import pytest
 
 import thalweg
 from thalweg.core.progress import Silent
-from thalweg.data.prepare import Prepared, Wishes, prepare
+from thalweg.data.parts import Prepared, Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.split import Split
 from thalweg.lab import evaluate
 from thalweg.models.model import Model

@@ -162,7 +162,12 @@ def test_confusion_is_scikit_learns() -> None:
 
 
 def test_names_and_directions() -> None:
-    assert dict(LEADING) == {"regression": "rmse", "binary": "roc_auc", "multiclass": "log_loss"}
+    assert dict(LEADING) == {
+        "regression": "rmse",
+        "binary": "roc_auc",
+        "multiclass": "log_loss",
+        "multilabel": "micro_f1",
+    }
     assert [better(name) for name in ("rmse", "mae", "log_loss", "calibration_error")] == [
         "lower"
     ] * 4

@@ -13,7 +13,8 @@ import torch
 
 from thalweg.core.errors import ArtifactError, ColumnError
 from thalweg.core.progress import Silent
-from thalweg.data.prepare import Wishes, prepare
+from thalweg.data.parts import Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.schema import Schema
 from thalweg.data.split import Split
 from thalweg.models import artifact

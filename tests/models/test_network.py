@@ -7,10 +7,18 @@ import pyarrow as pa
 import pytest
 import torch
 
+from thalweg.core.errors import OptionError
 from thalweg.data.arrays import Arrays
 from thalweg.data.infer import fit_schema
 from thalweg.data.schema import Schema
-from thalweg.models.network import PREDICT_ROWS, Network, forward_all, tokens_of
+from thalweg.models.network import (
+    PREDICT_ROWS,
+    Blend,
+    Network,
+    forward_all,
+    piece_rows,
+    tokens_of,
+)
 from thalweg.models.recipe import Recipe
 from thalweg.stats import TableSummary
 
@@ -154,3 +162,40 @@ def test_tokens_are_what_the_encoders_give() -> None:
     features = network.tensors(arrays(one, table(5)).features)
     for kind, encoder in network.encoders.items():
         assert encoder(features[kind]).shape[:2] == (5, tokens_of(encoder))
+
+
+def test_rows_are_mixed_with_their_partners() -> None:
+    one = schema("class")
+    network = Network(one, RECIPE).eval()
+    features = network.tensors(arrays(one, table().slice(0, 8)).features)
+    partners = torch.arange(7, -1, -1)
+    plain = network(features)
+    itself = network(features, Blend(partners, 1.0))
+    other = network(features, Blend(partners, 0.0))
+    torch.testing.assert_close(itself, plain)
+    torch.testing.assert_close(other, plain[:, partners])
+    half = network(features, Blend(partners, 0.5))
+    torch.testing.assert_close(half, half[:, partners])  # two halves are the same either way
+
+
+@pytest.mark.parametrize("fusion", ["concat", "gated", "attention"])
+def test_every_fusion_makes_a_network(fusion: str) -> None:
+    one = schema("class")
+    network = Network(one, RECIPE.turned({"fusion": fusion})).eval()
+    found = forward_all(network, arrays(one, table()))
+    assert found.answers.shape == (300, 3)
+
+
+def test_an_unknown_fusion_is_refused_with_near_names() -> None:
+    with pytest.raises(OptionError, match=r"fusion is 'gate'; .*gated"):
+        Network(schema("class"), RECIPE.turned({"fusion": "gate"}))
+
+
+def test_wide_rows_are_looked_at_by_few() -> None:
+    def rows(size: int, count: int = 3) -> int:
+        return piece_rows(Arrays({"image": {"pixels": np.zeros((count, 1, size), np.uint8)}}))
+
+    assert rows(8) == PREDICT_ROWS
+    assert rows(32 * 32 * 3) in (256, 512)
+    assert rows(10**9) == 16
+    assert rows(4096, count=3) == rows(4096, count=500)  # however many there are

@@ -7,7 +7,7 @@ import pytest
 
 from thalweg.core.errors import OptionError
 from thalweg.data.arrays import Arrays
-from thalweg.data.prepare import Prepared
+from thalweg.data.parts import Prepared
 from thalweg.models.recipe import Recipe
 
 
@@ -20,14 +20,36 @@ class Table:
 
     class _Schema:
         task = "binary"
+        kinds = ("number",)
+        common = False
 
-    def __init__(self, rows: int, task: str) -> None:
+        def by_kind(self) -> dict[str, list[Any]]:
+            return {kind: [] for kind in self.kinds}
+
+    def __init__(self, rows: int, task: str, kind: str, *, common: bool) -> None:
         self.train, self.schema = self._Part(), self._Schema()
         self.train.rows, self.schema.task = rows, task
+        self.schema.kinds, self.schema.common = ("number", kind), common
 
 
-def recipe(rows: int, task: str) -> dict[str, Any]:
-    return Recipe.for_table(cast("Prepared", Table(rows, task))).model_dump()
+def recipe(rows: int, task: str, kind: str = "category", *, common: bool = False) -> dict[str, Any]:
+    return Recipe.for_table(cast("Prepared", Table(rows, task, kind, common=common))).model_dump()
+
+
+def test_words_that_add_up_are_read_by_a_shallow_network_in_few_passes() -> None:
+    plain, reading = (recipe(50_000, "binary", kind) for kind in ("category", "text"))
+    assert (plain["depth"], reading["depth"]) == (2, 1)
+    assert reading["epochs"] <= plain["epochs"]
+    assert reading["learning_rate"] < plain["learning_rate"]
+    assert reading["members"] == plain["members"]
+
+
+def test_an_encoder_that_members_share_has_few_of_them() -> None:
+    plain, looking = (recipe(50_000, "binary", "image", common=one) for one in (False, True))
+    assert looking["members"] < plain["members"]
+    assert looking["embedding"] > plain["embedding"]
+    assert looking["batch_size"] == 128
+    assert recipe(500, "regression", "audio", common=True)["batch_size"] == 32
 
 
 def test_text_turns_a_dial() -> None:

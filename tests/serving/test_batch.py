@@ -15,7 +15,8 @@ import pytest
 
 from thalweg.core.errors import ColumnError, OptionError, SourceError
 from thalweg.core.progress import Progress, Silent
-from thalweg.data.prepare import Wishes, prepare
+from thalweg.data.parts import Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.split import Split
 from thalweg.models.model import Model
 from thalweg.models.recipe import Recipe

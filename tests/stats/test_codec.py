@@ -83,7 +83,7 @@ def test_bytes_that_were_forged_with_a_right_digest() -> None:
 def test_another_version_and_another_summary() -> None:
     body = _some().to_bytes()[:-16]
     with pytest.raises(ArtifactError, match="version 9"):
-        ColumnSummary.from_bytes(_signed(body.replace(b'"version":1', b'"version":9')))
+        ColumnSummary.from_bytes(_signed(body.replace(b'"version":2', b'"version":9')))
     with pytest.raises(ArtifactError, match="are a ColumnSummary; expected a TableSummary"):
         TableSummary.from_bytes(_signed(body))
 

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 
 from thalweg.core.progress import Silent
-from thalweg.data.prepare import Prepared, Wishes, prepare
+from thalweg.data.parts import Prepared, Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.split import Split
 from thalweg.models.recipe import Recipe
 from thalweg.sources import open_source
 from thalweg.training.loop import Loop
-from thalweg.training.train import Run, build_loop
+from thalweg.training.train import Run, build_loop, build_network
 
 Prepare = Callable[..., Prepared]
 Build = Callable[..., Loop]
@@ -49,6 +50,8 @@ def building(preparing: Prepare) -> Build:
     """Build a loop around a fresh network."""
 
     def built(target: str = "price", run: Run | None = None, **dials: Any) -> Loop:
-        return build_loop(preparing(target), RECIPE.turned(dials), run or Run(), Silent())[0]
+        prepared, recipe, run = preparing(target), RECIPE.turned(dials), run or Run()
+        network = build_network(prepared, recipe, run.seed)
+        return build_loop(prepared, network, recipe, run, Silent())[0]
 
     return built

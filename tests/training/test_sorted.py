@@ -14,7 +14,8 @@ import torch
 
 from thalweg.core.progress import Silent
 from thalweg.data.loader import Loader
-from thalweg.data.prepare import Prepared, Wishes, prepare
+from thalweg.data.parts import Prepared, Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.shards import Shards, ShardWriter
 from thalweg.data.split import Split
 from thalweg.models.network import forward_all
@@ -23,7 +24,7 @@ from thalweg.sources import open_source
 from thalweg.training.callbacks.base import Callback
 from thalweg.training.loop import Loop
 from thalweg.training.state import Snapshot, copy_weights
-from thalweg.training.train import Judge, Run, build_loop
+from thalweg.training.train import Judge, Run, build_loop, build_network
 
 ROWS = 24_000
 RECIPE = Recipe(members=1, width=16, embedding=4, epochs=2, batch_size=256, learning_rate=5e-3)
@@ -50,11 +51,11 @@ def _small_pools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def learned(prepared: Prepared) -> float:
     """Train, and give the log loss on the test rows."""
-    loop, _ = build_loop(prepared, RECIPE, Run(), Silent())
+    loop, _ = build_loop(prepared, build_network(prepared, RECIPE, 0), RECIPE, Run(), Silent())
     loop.fit()
     loop.network.eval()
     test = prepared.test.arrays
-    return Judge(test, regression=False)(forward_all(loop.network, test))[0]
+    return Judge(test, "binary")(forward_all(loop.network, test))[0]
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +99,15 @@ def test_a_run_from_disk_that_was_killed_goes_on_to_the_same_weights(
             if loop.steps_done == 25:
                 loop.snapshot().save(tmp_path / "point")
 
-    whole, _ = build_loop(part_prepared, recipe, Run(), Silent())
+    whole, _ = build_loop(
+        part_prepared, build_network(part_prepared, recipe, 0), recipe, Run(), Silent()
+    )
     whole.callbacks = [*whole.callbacks, Killed()]
     whole.fit()
     assert whole.loader.steps == 16
-    again, _ = build_loop(part_prepared, recipe, Run(), Silent())
+    again, _ = build_loop(
+        part_prepared, build_network(part_prepared, recipe, 0), recipe, Run(), Silent()
+    )
     again.restore(Snapshot.load(tmp_path / "point"))
     again.fit()
     wanted, found = copy_weights(whole.network), copy_weights(again.network)

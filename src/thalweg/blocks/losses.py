@@ -75,3 +75,39 @@ def class_loss(
         message = "a class loss needs codes or probabilities"
         raise ValueError(message)
     return (1 - smoothing) * right + smoothing * surprise.mean(-1) if smoothing else right
+
+
+def label_loss(
+    logits: Tensor, labels: Tensor, *, smoothing: float = 0.0, focusing: float = 0.0
+) -> Tensor:
+    """Give the mean log loss of several labels, each of which is there or not.
+
+    Parameters
+    ----------
+    logits
+        [members, N, labels].
+    labels
+        0 or 1, or the probability of a label: [N, 1, labels] or [members, N, 1, labels].
+    smoothing
+        How far each label is drawn from 0 and 1 towards a half (Szegedy et al. 2016).
+    focusing
+        The exponent gamma of the focal loss (Lin et al. 2017): 0 is the plain log loss.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 [members, N].
+    """
+    wanted = labels.squeeze(-2).float().expand_as(logits)
+    if smoothing:
+        wanted = wanted * (1 - smoothing) + smoothing / 2
+    if not focusing:
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits.float(), wanted, reduction="none"
+        ).mean(-1)
+    yes, no = (nn.functional.softplus(sign * logits.float()) for sign in (-1, 1))
+    bent = (
+        surprise * (1 - (-surprise).exp()).clamp_min(1e-6) ** focusing for surprise in (yes, no)
+    )
+    told = next(bent) * wanted
+    return (told + next(bent) * (1 - wanted)).mean(-1)

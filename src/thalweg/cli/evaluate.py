@@ -10,6 +10,7 @@ def evaluate(
     source: options.Source,
     *,
     query: options.Query = None,
+    files: options.Files = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -27,7 +28,7 @@ def evaluate(
 
     begun = time.monotonic()
     with watching(quiet=quiet) as progress:
-        judged = api.evaluate(model, with_query(source, query), progress=progress)
+        judged = api.evaluate(model, with_query(source, query), files=files, progress=progress)
     seconds = time.monotonic() - begun
     if as_json:
         told = judged.model_dump(mode="json") | {

@@ -65,6 +65,15 @@ Drop = Annotated[
         help="Leave a column out. Repeat as needed.",
     ),
 ]
+Files = Annotated[
+    str | None,
+    typer.Option(
+        "--files",
+        metavar="FOLDER",
+        help="The folder that paths of pictures and sounds in SOURCE are meant from; SOURCE's own "
+        "by default.",
+    ),
+]
 Minutes = Annotated[
     float | None,
     typer.Option(

@@ -19,6 +19,7 @@ def predict(
     query: options.Query = None,
     to: options.Sink = None,
     keep: options.Keep = True,
+    files: options.Files = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -40,7 +41,7 @@ def predict(
     asked = with_query(source, query)
     written = None if to is None else without_secrets(to)
     with watching(quiet=quiet) as progress:
-        found = api.predict(model, asked, to=to, keep=keep, progress=progress)
+        found = api.predict(model, asked, to=to, keep=keep, files=files, progress=progress)
     if as_json:
         told = {
             "rows": _counted(found),

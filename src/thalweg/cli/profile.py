@@ -30,6 +30,7 @@ def profile(
     query: options.Query = None,
     target: options.Target = None,
     column: options.Columns = None,
+    files: options.Files = None,
     html: options.Html = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -46,7 +47,9 @@ def profile(
     said = options.kinds(column or ())
     asked = with_query(source, query)
     with watching(quiet=quiet) as progress:
-        found = api.profile(asked, target=target, columns=said, html=html, progress=progress)
+        found = api.profile(
+            asked, target=target, columns=said, files=files, html=html, progress=progress
+        )
     if as_json:
         answer_json(found.to_json())
         return

@@ -29,6 +29,7 @@ class Settings(BaseModel):
     epochs: int | None = None
     columns: dict[str, str] | None = None
     drop: list[str] | None = None
+    files: str | None = None
     seed: int | None = None
     resume: bool | None = None
     balance: str | None = None

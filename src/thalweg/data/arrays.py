@@ -40,13 +40,19 @@ class Arrays:
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Arrays:
         """Choose rows by index [M], mask [N] or slice."""
+
+        def chosen(array: NDArray[Any]) -> NDArray[Any]:
+            if isinstance(rows, slice) or rows.dtype == np.bool_:
+                return array[rows]
+            return array.take(rows, axis=0)  # in a quarter of the time
+
         return Arrays(
             {
-                kind: {name: array[rows] for name, array in fields.items()}
+                kind: {name: chosen(array) for name, array in fields.items()}
                 for kind, fields in self.features.items()
             },
-            {name: array[rows] for name, array in self.target.items()},
-            None if self.weights is None else self.weights[rows],
+            {name: chosen(array) for name, array in self.target.items()},
+            None if self.weights is None else chosen(self.weights),
         )
 
     def weighted(self, weights: NDArray[np.float32] | None) -> Arrays:
@@ -81,7 +87,7 @@ def target_columns(target: Fields) -> NDArray[np.float64]:
     Returns
     -------
     numpy.ndarray
-        float64 [N, columns]: a number itself, or the commonest classes as 0 and 1.
+        float64 [N, columns]: a number itself, or the commonest classes or labels as 0 and 1.
 
     Examples
     --------
@@ -91,6 +97,9 @@ def target_columns(target: Fields) -> NDArray[np.float64]:
     if "value" in target:
         values: NDArray[np.float64] = target["value"].astype(np.float64)
         return values
+    if "labels" in target:
+        labels: NDArray[np.float64] = target["labels"][:, 0].astype(np.float64)
+        return labels[:, np.argsort(-labels.sum(axis=0), kind="stable")[:MOST_CLASSES]]
     codes = target["code"][:, 0].astype(np.int64)
     common = np.argsort(-np.bincount(codes), kind="stable")[:MOST_CLASSES]
     shown: NDArray[np.float64] = (codes[:, None] == common).astype(np.float64)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, final
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +21,27 @@ from thalweg.data.arrays import Arrays
 from thalweg.data.copies import LowestHashes
 from thalweg.data.infer import Given, fit_column
 from thalweg.data.parts import Part, Wishes
-from thalweg.data.passes import Parted, Piece, encode_piece, fit_curved, time_reader, walk
+from thalweg.data.passes import (
+    Parted,
+    Piece,
+    batch_rows,
+    encode_piece,
+    fit_curved,
+    row_bytes,
+    time_reader,
+    walk,
+)
 from thalweg.data.schema import Column, Schema
-from thalweg.data.split import FOLDED_ROWS, TEST, TRAIN, VALIDATION, Split
+from thalweg.data.split import FOLDED_ROWS, TEST, TRAIN, VALIDATION, Split, folds
 from thalweg.kinds import KINDS
 from thalweg.sources import Reject, Source
 from thalweg.stats import ColumnSummary, TableSummary
 from thalweg.stats.hashing import hash_rows, hash_values
+
+HELD_BYTES: Final = 1 << 28
+"""How much encoded rows may take in memory."""
+
+_TENTHS: Final = 10
 
 
 def gather(
@@ -47,18 +63,23 @@ def gather(
     Returns
     -------
     Parted
-        None where there are more than `FOLDED_ROWS` rows: the table is not small.
+        None where there are more than `FOLDED_ROWS` rows, or they would take more than
+        `HELD_BYTES`: the table is not small.
     """
-    found = _part(source, wishes.target, said, split, progress)
+    size = batch_rows(source)
+    found = _part(source, wishes.target, said, split, size, progress)
     if found is None:
         return None
-    parts, keys, rejects = found
+    parts, keys, rejects = found.parts, found.keys, found.rejects
     summary = TableSummary()
-    for rows, where in walk(source, None, parts, "fit", progress):
+    for rows, where in walk(source, None, parts, "fit", progress, size):
         summary.update(rows.filter(pa.array(where == TRAIN)))
     schema = fit_curved(source, summary, wishes, split, parts, progress)
-    wanted = [schema.target.name, *schema.names] if schema.target else schema.names
-    pieces = _encode(source, schema, parts, keys, wanted, progress)
+    if row_bytes(schema) * len(parts) > HELD_BYTES:
+        return None
+    if schema.common:
+        found.hold_out(split.seed)
+    pieces = _encode(source, schema, parts, keys, rejects, progress)
     joined = {code: _join(found) for code, found in pieces.items()}
     return Parted(
         schema,
@@ -71,13 +92,47 @@ def gather(
     )
 
 
-def _part(
-    source: Source, target: str, said: Mapping[str, Given], split: Split, progress: Progress
-) -> tuple[NDArray[np.int8], NDArray[np.uint64], list[Reject]] | None:
-    """Decide which part each row belongs to; give its hashes [N, 2] of content and group too.
+@final
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the first pass found of each row.
 
-    None where there are too many rows.
+    Parameters
+    ----------
+    parts
+        int8 [N]: which part it belongs to.
+    keys
+        uint64 [N, 2]: the hashes of its content and of its group.
+    classes
+        int64 [N]: its class, where the target has classes.
+    rejects
+        The rows that could not be read.
     """
+
+    parts: NDArray[np.int8]
+    keys: NDArray[np.uint64]
+    classes: NDArray[np.int64] | None
+    rejects: list[Reject]
+
+    def hold_out(self, seed: int) -> None:
+        """Make a tenth of the training rows a validation part, unless there is one."""
+        if (self.parts == VALIDATION).any():
+            return
+        rows = np.flatnonzero(self.parts == TRAIN)
+        classes = None if self.classes is None else self.classes[rows]
+        held = folds(self.keys[rows, 1], _TENTHS, seed, classes) == 0
+        self.parts[rows[held]] = VALIDATION
+
+
+def _part(
+    source: Source,
+    target: str,
+    said: Mapping[str, Given],
+    split: Split,
+    size: int,
+    progress: Progress,
+) -> _Rows | None:
+    """Decide which part each row belongs to; None where there are too many rows."""
     hashes: list[NDArray[np.uint64]] = []
     groups: list[NDArray[np.uint64]] = []
     targets, keys = ColumnSummary(), ColumnSummary()
@@ -86,7 +141,7 @@ def _part(
     rejects: list[Reject] = []
     rows = 0
     progress.start("split", source.length(), "rows")
-    for batch in source.batches():
+    for batch in source.batches(size=size):
         rejects.extend(batch.rejects)
         if not batch.rows.num_rows:
             continue
@@ -110,7 +165,7 @@ def _part(
         )
     goal = fit_column(target, targets, said.get(target), "target")
     classes = None
-    if KINDS[goal.kind].task(goal.state) != "regression":
+    if KINDS[goal.kind].task(goal.state) in {"binary", "multiclass"}:
         classes = np.concatenate([_classes(goal, values) for values in target_values])
     times = None
     if split.method == "time" and split.column is not None:
@@ -118,7 +173,8 @@ def _part(
         times = np.concatenate([read(values) for values in key_values])
     content = np.concatenate(hashes)
     order = np.concatenate(groups) if split.method == "group" else content
-    return split.part(order, classes, times), np.stack([content, order], axis=1), rejects
+    parts = split.part(order, classes, times)
+    return _Rows(parts, np.stack([content, order], axis=1), classes, rejects)
 
 
 def _classes(goal: Column, values: pa.Array) -> NDArray[np.int64]:
@@ -134,24 +190,32 @@ def _encode(
     schema: Schema,
     parts: NDArray[np.int8],
     keys: NDArray[np.uint64],
-    wanted: Sequence[str],
+    rejects: list[Reject],
     progress: Progress,
 ) -> dict[int, list[tuple[Piece, NDArray[np.uint64]]]]:
-    """Encode every part, each piece with its rows' hashes; keep the raw rows of what judges."""
+    """Encode every part, each piece with its rows' hashes; keep the raw rows of what judges.
+
+    Rows that are refused are added to ``rejects``.
+    """
+    wanted = [schema.target.name, *schema.names] if schema.target else schema.names
+    size = batch_rows(source, row_bytes(schema))
     pieces: dict[int, list[tuple[Piece, NDArray[np.uint64]]]] = {
         TRAIN: [],
         VALIDATION: [],
         TEST: [],
     }
     done = 0
-    for rows, where in walk(source, wanted, parts, "encode", progress):
+    for rows, where in walk(source, wanted, parts, "encode", progress, size):
         theirs = keys[done : done + rows.num_rows]
         done += rows.num_rows
         for code, found in pieces.items():
             mask = where == code
             if mask.any() or not found:
-                piece = encode_piece(schema, rows.filter(pa.array(mask)), keep=code == TEST)
+                some = rows.filter(pa.array(mask))
+                piece = encode_piece(schema, some, source.folder, keep=code == TEST)
                 found.append((piece, theirs[mask][piece.stays]))
+                first = done - rows.num_rows
+                rejects.extend(piece.rejects(source, first + np.flatnonzero(mask)))
     return pieces
 
 

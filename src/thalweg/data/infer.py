@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, final
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from thalweg.core.errors import ColumnError, OptionError, TargetError, near
+from thalweg.data.attach import attached
 from thalweg.data.schema import Column, Ignored, Schema, require
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Kind, Options, Role
@@ -92,6 +93,7 @@ def fit_schema(
     given: Mapping[str, str] | None = None,
     drop: Collection[str] = (),
     ignored: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Schema:
     """Fit a schema: a pure function of the table's summaries.
 
@@ -107,6 +109,8 @@ def fit_schema(
         Columns that the user does not want.
     ignored
         Further columns not to read, each with the reason (the column of a group split).
+    folder
+        Where files that cells name are read from.
 
     Returns
     -------
@@ -139,7 +143,7 @@ def fit_schema(
         if reason:
             left.append(Ignored(name, reason))
         else:
-            fitted.append(fit_column(name, column, said.get(name), "feature"))
+            fitted.append(fit_column(name, column, said.get(name), "feature", folder))
     goal = None
     if target is not None:
         goal = fit_column(target, summary.columns[target], said.get(target), "target")
@@ -178,18 +182,15 @@ def unusable(name: str, column: ColumnSummary) -> str:
     if distinct < 1.5 and present == column.rows:
         value = next((repr(text) for text, _ in column.top(1)), "the same")
         return f"constant: every value is {value}"
+    kind = _best(column)
+    if kind is not None and kind.holds:
+        return f"{_because(kind.name, column)}: {_lacking(kind)}" if _lacking(kind) else ""
     if present < 20:
         return ""
     alone = distinct >= 0.97 * present  # sketches err by about 2%
     text = column.texts > 0.5 * present and column.numbers.count < 0.5 * present
-    if text and column.times.count < 0.5 * present:
-        words, characters = column.words.mean, column.lengths.mean
-        if distinct > 0.5 * present and (words > 4 or characters > 40):
-            return f"free text: {words:.0f} words on average, {distinct:,.0f} different"
-        if distinct > 0.5 * present and characters > 10 and _without_blanks(column):
-            return f"free text: {characters:.0f} characters on average, {distinct:,.0f} different"
-        if alone:
-            return f"an identifier: {distinct:,.0f} different values in {present:,} rows"
+    if text and alone and column.times.count < 0.5 * present:
+        return f"an identifier: {distinct:,.0f} different values in {present:,} rows"
     whole = column.numbers.whole == column.numbers.count >= 0.97 * present
     if alone and whole:
         span = column.numbers.maximum - column.numbers.minimum + 1
@@ -201,11 +202,18 @@ def unusable(name: str, column: ColumnSummary) -> str:
     return ""
 
 
-def _without_blanks(column: ColumnSummary) -> bool:
-    """Say whether most values are of a script that puts no blanks between words."""
-    texts = pa.array(column.sample(), pa.string())
-    found = pc.match_substring_regex(texts, r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]")
-    return bool((pc.sum(found).as_py() or 0) > 0.5 * len(texts))
+def _best(column: ColumnSummary) -> Kind[Any, Any] | None:
+    """Find the kind that a column fits best; None where it fits none."""
+    scores = {kind.sniff(column): kind for kind in reversed(list(KINDS.values()))}
+    best = max(scores)
+    return scores[best] if best > 0 else None
+
+
+def _lacking(kind: Kind[Any, Any]) -> str:
+    """Say what must be installed for a kind, or give an empty text."""
+    if all(find_spec(package) for package in kind.packages):
+        return ""
+    return f"pip install 'thalweg[{kind.name}]' to read it"
 
 
 def check_target(target: str, said: Mapping[str, Given], drop: Collection[str]) -> None:
@@ -233,8 +241,12 @@ def check_target(target: str, said: Mapping[str, Given], drop: Collection[str]) 
         )
 
 
-def fit_column(name: str, column: ColumnSummary, said: Given | None, role: Role) -> Column:
+def fit_column(
+    name: str, column: ColumnSummary, said: Given | None, role: Role, folder: Path | None = None
+) -> Column:
     """Choose a column's kind, unless it was given, and fit it.
+
+    ``folder`` is where files that cells name are read from.
 
     Raises
     ------
@@ -247,6 +259,14 @@ def fit_column(name: str, column: ColumnSummary, said: Given | None, role: Role)
     else:
         kind, because = _guess_target(name, column) if role == "target" else _guess(name, column)
         options = kind.options_type()
+    if _lacking(kind):
+        raise OptionError(
+            f"{role} {name!r} is of kind {kind.name}, which needs {' and '.join(kind.packages)}",
+            "packages that are installed",
+            f"Install them: {_lacking(kind).removesuffix(' to read it')}.",
+        )
+    if kind.attaches:
+        column = attached(name, column, folder)
     try:
         state = kind.fit(column, options, role)
     except (ColumnError, OptionError, TargetError) as error:
@@ -254,23 +274,22 @@ def fit_column(name: str, column: ColumnSummary, said: Given | None, role: Role)
     if role == "target" and kind.task(state) is None:
         raise TargetError(
             f"target {name!r} is of kind {kind.name}",
-            "a number, category or boolean",
-            f"Say --column {name}=number or --column {name}=category if it is one.",
+            "a number, category, boolean or set of labels",
+            f"Say --column {name}=number, category or set if it is one.",
         )
     return Column(name, kind.name, state, because)
 
 
 def _guess(name: str, column: ColumnSummary) -> tuple[Kind[Any, Any], str]:
     """Take the kind with the highest score."""
-    scores = {kind.sniff(column): kind for kind in reversed(list(KINDS.values()))}
-    best = max(scores)
-    if best <= 0:
+    best = _best(column)
+    if best is None:
         raise ColumnError(
             f"column {name!r} of type {column.type} fits no kind",
             "one of " + ", ".join(KINDS),
             f"Say --column {name}=KIND, or leave it out with --drop {name}.",
         )
-    return scores[best], _because(scores[best].name, column)
+    return best, _because(best.name, column)
 
 
 def _guess_target(name: str, column: ColumnSummary) -> tuple[Kind[Any, Any], str]:
@@ -323,5 +342,14 @@ def _because(kind: str, column: ColumnSummary) -> str:
             return f"two values, {values}" if column.booleans == 0 else "true or false"
         case "datetime":
             return f"{column.times.count / present:.1%} reads as dates"
+        case "text":
+            return f"free text: {column.words.mean:.0f} words on average, {few}"
+        case "image" | "audio":
+            what = {"image": "pictures", "audio": "sounds"}[kind]
+            return f"names of files of {what}" if column.texts else f"files of {what}"
+        case "vector":
+            return f"lists of {column.sizes.maximum:.0f} numbers"
+        case "set":
+            return f"sets of labels, {few}"
         case _:
             return few

@@ -9,12 +9,13 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
 from thalweg.data.copies import Hashes
 from thalweg.data.parts import Part
-from thalweg.data.passes import Drawn, Piece, empty, encode_piece
+from thalweg.data.passes import Drawn, Piece, batch_rows, empty, encode_piece, row_bytes
 from thalweg.data.schema import Schema, require
 from thalweg.data.split import TEST
 from thalweg.sources import Reject, Source
@@ -80,14 +81,19 @@ def read_judges(
     require(wanted, names)
     shared = [name for name in names if name in hashed]
     read = list(dict.fromkeys([*wanted, *shared]))
-    drawn = Drawn({TEST: _length(source, wanted[0], progress)})
+    row = row_bytes(schema)
+    size = batch_rows(source, row, most=65_536)
+    drawn = Drawn({TEST: _length(source, wanted[0], progress)}, row)
     pieces: list[Piece] = []
     hashes: list[Hashes] = [np.zeros(0, dtype=np.uint64)]
     rejects: list[Reject] = []
     progress.start(stage, drawn.rows[TEST], "rows")
-    for rows, chosen in _chosen(source, read, drawn, rejects, progress):
-        some = rows.filter(chosen)
-        piece = encode_piece(schema, some.select(wanted), keep=True)
+    done = 0
+    for rows, chosen in _chosen(source, read, drawn, rejects, progress, size):
+        some = rows.filter(pa.array(chosen))
+        piece = encode_piece(schema, some.select(wanted), source.folder, keep=True)
+        rejects.extend(piece.rejects(source, done + np.flatnonzero(chosen)))
+        done += rows.num_rows
         if shared:
             hashes.append(hash_rows(some.select(shared))[piece.stays])
         pieces.append(piece)
@@ -116,15 +122,20 @@ def _length(source: Source, column: str, progress: Progress) -> int:
 
 
 def _chosen(
-    source: Source, read: list[str], drawn: Drawn, rejects: list[Reject], progress: Progress
-) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
+    source: Source,
+    read: list[str],
+    drawn: Drawn,
+    rejects: list[Reject],
+    progress: Progress,
+    size: int,
+) -> Iterator[tuple[pa.RecordBatch, NDArray[np.bool_]]]:
     """Give each batch with the mask of its rows that are drawn."""
     done = 0
-    for batch in source.batches(read):
+    for batch in source.batches(read, size):
         rejects.extend(batch.rejects)
         count = batch.rows.num_rows
         if count:
             where = np.full(count, TEST, dtype=np.int8)
-            yield batch.rows, pa.array(drawn.draw(done, where, TEST))
+            yield batch.rows, drawn.draw(done, where, TEST)
         done += count
         progress.advance(count)

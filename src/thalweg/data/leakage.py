@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.data.arrays import target_columns
-from thalweg.data.prepare import Prepared
+from thalweg.data.parts import Prepared
+from thalweg.kinds import KINDS
 
 ALONE: Final = 0.98
 """The share of the target that one column must explain on rows it was not fitted on."""
@@ -33,6 +34,8 @@ def _columns(prepared: Prepared) -> Iterator[str]:
     step = max(1, len(arrays) // MOST_ROWS)
     target = target_columns(arrays.target)[::step]
     for kind, columns in prepared.schema.by_kind().items():
+        if KINDS[kind].holds:
+            continue  # no cell of a picture or a text is one number
         fields = arrays.features[kind]
         for index, column in enumerate(columns):
             shares = [

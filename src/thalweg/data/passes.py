@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Protocol, final
 
 import numpy as np
@@ -20,8 +21,12 @@ from thalweg.data.interpolate import fit_curves
 from thalweg.data.parts import Part, Wishes
 from thalweg.data.schema import Schema, require
 from thalweg.data.split import TEST, TRAIN, VALIDATION, Split
+from thalweg.kinds.cells import is_text
 from thalweg.sources import Reject, Source
+from thalweg.sources.sinks import decoded
 from thalweg.stats import ColumnSummary, NumberSummary, TableSummary
+from thalweg.stats.arrays import is_bytes, is_list
+from thalweg.stats.feed import BATCH
 from thalweg.stats.hashing import mix
 from thalweg.stats.parsing import read_numbers, read_times
 
@@ -59,6 +64,12 @@ class Parted:
 SAMPLE: Final = 250_000
 """How many training rows are kept in memory for what cannot learn by the batch, as rivals."""
 
+PART_BYTES: Final = 1 << 29
+"""How much the rows of a large table's part may take that stay in memory."""
+
+BATCH_BYTES: Final = 1 << 26
+"""How much a batch may take, raw or encoded."""
+
 MOST_JUDGES: Final = {VALIDATION: 100_000, TEST: 200_000}
 """How many rows of a part judge, where there are more."""
 
@@ -80,9 +91,12 @@ class Drawn:
     ----------
     rows
         How many rows each part has.
+    row_bytes
+        What an encoded row takes.
     """
 
     rows: Mapping[int, int]
+    row_bytes: int = 1
 
     def draw(self, first: int, where: NDArray[np.int8], code: int) -> NDArray[np.bool_]:
         """Choose rows of a part by their numbers, whatever they hold and however they are read.
@@ -102,7 +116,7 @@ class Drawn:
             Bool [N].
         """
         mask: NDArray[np.bool_] = where == code
-        most = {TRAIN: SAMPLE, **MOST_JUDGES}[code]
+        most = min({TRAIN: SAMPLE, **MOST_JUDGES}[code], max(1, PART_BYTES // self.row_bytes))
         if self.rows[code] > most:
             numbers = np.arange(first, first + len(where), dtype=np.uint64)
             chance = np.uint64(most / self.rows[code] * 2**64)
@@ -125,34 +139,99 @@ class Piece:
         Bool [N]: which of all rows these are.
     left_out
         The others, by reason.
+    refused
+        Those of the others whose cells are damaged or not to be trusted: place, reason, content.
     """
 
     arrays: Arrays
     raw: pa.RecordBatch | None
     stays: NDArray[np.bool_]
     left_out: Counter[str]
+    refused: Sequence[tuple[int, str, str]] = ()
+
+    def rejects(self, source: Source, numbers: NDArray[np.int64]) -> list[Reject]:
+        """Write down the rows that are refused; ``numbers`` are the rows' own [N], from 0."""
+        return [
+            Reject(source.uri, int(numbers[place]) + 1, reason, content)
+            for place, reason, content in self.refused
+        ]
 
 
-def encode_piece(schema: Schema, rows: pa.RecordBatch, *, keep: bool) -> Piece:
-    """Encode rows; leave out those without a target or set aside by a cleaning option."""
-    encoded, target = schema.encode(rows), schema.encode_target(rows)
+def encode_piece(
+    schema: Schema, rows: pa.RecordBatch, folder: Path | None = None, *, keep: bool
+) -> Piece:
+    """Encode rows; leave out those without a target, refused or set aside by a cleaning option.
+
+    ``folder`` is where files that cells name are read from. With ``keep`` the rows are kept raw
+    too: the columns that judging looks at.
+    """
+    encoded, target = schema.encode(rows, folder), schema.encode_target(rows)
     stays = ~(encoded.dropped | target.dropped)
     arrays = Arrays(encoded.fields, dict(target.fields))
-    raw = _decoded(rows) if keep else None
+    raw = decoded(rows.select(schema.judging)) if keep else None
     if stays.all():
         return Piece(arrays, raw, stays, Counter())
     if raw is not None:
         raw = raw.filter(pa.array(stays))
-    return Piece(arrays.take(stays), raw, stays, schema.left_out(encoded, target))
-
-
-def _decoded(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Give dictionaries as what they stand for: each batch may have one of its own."""
-    columns = [
-        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
-        for column in rows.columns
+    refused = [
+        (int(place), reason, told(rows.slice(place, 1)))
+        for reason, mask in encoded.refused.items()
+        for place in np.flatnonzero(mask)
     ]
-    return pa.RecordBatch.from_arrays(columns, rows.schema.names)
+    left_out = schema.left_out(encoded, target)
+    return Piece(arrays.take(stays), raw, stays, left_out, refused)
+
+
+def told(row: pa.RecordBatch) -> str:
+    """Write a row down for whoever looks for it: no cell at more than 200 characters."""
+    cells = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if is_bytes(kind):
+            size = len(column[0].as_py() or b"")
+            cells[name] = f"<{size:,} bytes>"
+        else:
+            cells[name] = _start(column)
+    return str(cells)
+
+
+def _start(column: pa.Array) -> str:
+    """Give the first characters of a cell, which may be no UTF-8."""
+    if is_text(column.type):
+        raw = column.cast(pa.large_binary())[0].as_py()
+        text = "None" if raw is None else raw[:800].decode("utf-8", "replace")
+    else:
+        text = str(column[0].as_py())
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def row_bytes(schema: Schema) -> int:
+    """Say what an encoded row takes."""
+    rows = pa.RecordBatch.from_pydict({name: pa.nulls(1) for name in schema.names})
+    fields = schema.encode(rows).fields
+    return sum(array.nbytes for kind in fields.values() for array in kind.values())
+
+
+def batch_rows(source: Source, encoded: int = 1, most: int = BATCH) -> int:
+    """Say how many rows a batch should have: as many as its bytes allow, raw and encoded.
+
+    Parameters
+    ----------
+    source
+        Of what it gives, a few rows are looked at where cells may be large: bytes or lists.
+    encoded
+        What an encoded row takes.
+    most
+        No more rows than that.
+    """
+    raw = 1
+    kinds = source.schema().types
+    if any(is_bytes(kind) or is_list(kind) for kind in kinds):
+        for batch in source.batches(size=256):
+            if batch.rows.num_rows:
+                raw = batch.rows.nbytes // batch.rows.num_rows
+                break
+    return max(16, min(most, BATCH_BYTES // max(raw, encoded, 1)))
 
 
 def walk(
@@ -161,8 +240,9 @@ def walk(
     parts: Codes,
     stage: str,
     progress: Progress,
+    size: int = BATCH,
 ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int8]]]:
-    """Read a source again, each batch with the parts of its rows.
+    """Read a source again, each batch of at most some rows with the parts of these.
 
     Raises
     ------
@@ -171,7 +251,7 @@ def walk(
     """
     progress.start(stage, len(parts), "rows")
     done = 0
-    for batch in source.batches(columns):
+    for batch in source.batches(columns, size):
         count = batch.rows.num_rows
         if done + count > len(parts):
             raise changed(source, len(parts))
@@ -211,7 +291,7 @@ def fit_curved(
     ignored = {}
     if split.method == "group" and split.column is not None:
         ignored[split.column] = "the column of the groups"
-    schema = fit_schema(summary, wishes.target, wishes.columns, wishes.drop, ignored)
+    schema = fit_schema(summary, wishes.target, wishes.columns, wishes.drop, ignored, source.folder)
     used = {column.name for column in schema.columns}
     along = {name: by for name, by in interpolated(wishes.columns).items() if name in used}
     if not along:

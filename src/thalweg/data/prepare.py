@@ -15,15 +15,13 @@ from thalweg.data.copies import LowestHashes
 from thalweg.data.gather import gather
 from thalweg.data.infer import Given, check_target
 from thalweg.data.judges import read_judges
-from thalweg.data.parts import Part, Prepared, Wishes
+from thalweg.data.parts import Prepared, Wishes
 from thalweg.data.passes import Parted, changed
 from thalweg.data.schema import require
 from thalweg.data.snapshot import repeatable
 from thalweg.data.spill import spill
 from thalweg.data.split import FOLDED_ROWS, NAMES, TEST, TRAIN, VALIDATION, Split
 from thalweg.sources import Source
-
-__all__ = ["Part", "Prepared", "Wishes", "prepare"]
 
 
 def prepare(

@@ -11,10 +11,11 @@ import pyarrow as pa
 from thalweg.core.errors import SourceError
 from thalweg.core.progress import Progress
 from thalweg.data.infer import fit_schema
+from thalweg.data.passes import batch_rows
 from thalweg.data.schema import Schema, require
 from thalweg.sources import Source
 from thalweg.stats import TableSummary
-from thalweg.stats.feed import BATCH, feed, thread_pool
+from thalweg.stats.feed import feed, thread_pool
 
 
 @final
@@ -75,11 +76,12 @@ def profile(
     require([*columns, *([target] if target else [])], source.schema().names)
     summary = TableSummary()
     rejected = 0
+    size = batch_rows(source)
     progress.start("profile", source.length(), "rows")
 
     def rows() -> Iterator[tuple[pa.RecordBatch, None]]:
         nonlocal rejected
-        for batch in source.batches(size=BATCH):
+        for batch in source.batches(size=size):
             rejected += len(batch.rejects)
             if batch.rows.num_rows:
                 yield batch.rows, None
@@ -92,7 +94,7 @@ def profile(
         raise SourceError(
             f"{source.uri} has no rows", "a header and rows below it", "Is it the right file?"
         )
-    schema = fit_schema(summary, target, columns)
+    schema = fit_schema(summary, target, columns, folder=source.folder)
     return Profile(source.uri, summary, schema, tuple(_warnings(summary, rejected)))
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -16,9 +17,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import ArtifactError, ColumnError, near
+from thalweg.data.attach import attach
 from thalweg.data.interpolate import Curve
 from thalweg.kinds import KINDS
-from thalweg.kinds.base import Encoded, State, Task
+from thalweg.kinds.base import Encoded, Holds, State, Task
+from thalweg.stats.arrays import is_bytes, is_list
 
 FORMAT: Final = 1
 
@@ -103,11 +106,14 @@ class Rows:
         Bool [N]: rows that a cleaning option sets aside.
     unreadable
         Int64 [N]: how many cells of each row were there but could not be read.
+    refused
+        Why rows are set aside, naming the column -> Bool [N]; these are ``dropped`` too.
     """
 
     encoded: Mapping[str, Encoded]
     dropped: NDArray[np.bool_]
     unreadable: NDArray[np.int64]
+    refused: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def fields(self) -> dict[str, dict[str, NDArray[Any]]]:
@@ -144,6 +150,23 @@ class Schema:
         return list(dict.fromkeys([*own, *(curve.along for curve in self.curves)]))
 
     @property
+    def grouped(self) -> list[str]:
+        """The names of the columns whose equal cells make a group of rows."""
+        return [column.name for column in self.columns if KINDS[column.kind].grouped]
+
+    @property
+    def judging(self) -> list[str]:
+        """The names of the target and of `grouped`: what judging looks at as it came."""
+        along = [curve.along for curve in self.curves]
+        own = [self.target.name] if self.target else []
+        return list(dict.fromkeys([*own, *self.grouped, *along]))
+
+    @property
+    def common(self) -> bool:
+        """Whether the members of a network share what they learn of some column."""
+        return any(KINDS[column.kind].common(column.state) for column in self.columns)
+
+    @property
     def task(self) -> Task | None:
         """The task that the target's kind sets."""
         if self.target is None:
@@ -155,13 +178,15 @@ class Schema:
         groups = {kind: [c for c in self.columns if c.kind == kind] for kind in KINDS}
         return {kind: columns for kind, columns in groups.items() if columns}
 
-    def encode(self, rows: pa.RecordBatch | pa.Table) -> Rows:
+    def encode(self, rows: pa.RecordBatch | pa.Table, folder: Path | None = None) -> Rows:
         """Clean and encode rows.
 
         Parameters
         ----------
         rows
             Rows [N] with at least the columns that are read; others are passed over.
+        folder
+            Where files that cells name are read from; None: none is.
 
         Returns
         -------
@@ -177,27 +202,33 @@ class Schema:
         arrays = {name: _whole(rows.column(name)) for name in self.names}
         filled = {c.column: c.fill(arrays[c.column], arrays[c.along]) for c in self.curves}
         arrays |= filled
+        refused: dict[str, NDArray[np.bool_]] = {}
         for name, array in arrays.items():
-            if pa.types.is_nested(array.type) or pa.types.is_binary(array.type):
-                raise ColumnError(
-                    f"column {name!r} holds {array.type}",
-                    "one number, text, date or truth value a cell",
-                    "Take it apart into columns of their own first.",
-                )
-        encoded = {
-            kind: KINDS[kind].encode(
-                [arrays[column.name] for column in columns],
-                [column.state for column in columns],
-            )
-            for kind, columns in self.by_kind().items()
-        }
+            _require_cells(name, array, self._holds(name))
+        encoded = {}
         dropped = np.zeros(rows.num_rows, dtype=bool)
         unreadable = np.zeros(rows.num_rows, dtype=np.int64)
-        for part in encoded.values():
+        for kind, columns in self.by_kind().items():
+            cells = [arrays[column.name] for column in columns]
+            if KINDS[kind].attaches:
+                for place, column in enumerate(columns):
+                    cells[place], why = attach(cells[place], folder)
+                    refused |= {f"{column.name}: {reason}": mask for reason, mask in why.items()}
+            part = encoded[kind] = KINDS[kind].encode(cells, [column.state for column in columns])
+            for reason, masks in part.refused.items():
+                for place in np.flatnonzero(masks.any(axis=0)).tolist():
+                    refused[f"{columns[place].name}: {reason}"] = masks[:, place]
             dropped |= part.dropped
             if part.unreadable.any():
                 unreadable += part.unreadable.sum(axis=1)
-        return Rows(encoded, dropped, unreadable)
+        for mask in refused.values():
+            dropped |= mask
+        return Rows(encoded, dropped, unreadable, refused)
+
+    def _holds(self, name: str) -> frozenset[Holds]:
+        """Say what cells of a column may hold beside one flat value."""
+        kinds = [column.kind for column in self.columns if column.name == name]
+        return KINDS[kinds[0]].holds if kinds else frozenset()
 
     def encode_target(self, rows: pa.RecordBatch | pa.Table) -> Encoded:
         """Encode the target's column of rows [N]; rows without one are ``dropped``.
@@ -211,6 +242,7 @@ class Schema:
             raise ColumnError("the model has no target", "a model trained with one")
         require([self.target.name], rows.schema.names)
         array = _whole(rows.column(self.target.name))
+        _require_cells(self.target.name, array, KINDS[self.target.kind].holds)
         return KINDS[self.target.kind].encode([array], [self.target.state])
 
     def left_out(self, rows: Rows, target: Encoded) -> Counter[str]:
@@ -224,14 +256,16 @@ class Schema:
         Returns
         -------
         collections.Counter
-            Rows by `NO_TARGET`, `UNKNOWN` and `CLEANED`; reasons without rows are not there.
+            Rows by `NO_TARGET`, `UNKNOWN`, why their cells are refused, and `CLEANED`; reasons
+            without rows are not there.
         """
         unknown = target.dropped & target.unreadable.any(axis=1) & (self.task != "regression")
-        masks = {
-            NO_TARGET: target.dropped & ~unknown,
-            UNKNOWN: unknown,
-            CLEANED: rows.dropped & ~target.dropped,
-        }
+        masks = {NO_TARGET: target.dropped & ~unknown, UNKNOWN: unknown}
+        told = target.dropped.copy()
+        for reason, mask in rows.refused.items():
+            masks[reason] = mask & ~told
+            told |= mask
+        masks[CLEANED] = rows.dropped & ~told
         return +Counter({reason: int(mask.sum()) for reason, mask in masks.items()})
 
     def to_json(self) -> dict[str, Any]:
@@ -288,6 +322,19 @@ def require(wanted: Iterable[str], available: Sequence[str]) -> None:
             f"column{plural} {named} not found",
             "columns that the table has",
             near(missing[0], available),
+        )
+
+
+def _require_cells(name: str, array: pa.Array, holds: frozenset[Holds]) -> None:
+    """Refuse cells that hold more than their kind reads."""
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    fits = "lists" in holds if is_list(kind) else not pa.types.is_nested(kind)
+    if not fits or (is_bytes(kind) and "bytes" not in holds):
+        raise ColumnError(
+            f"column {name!r} holds {array.type}",
+            "one number, text, date or truth value a cell",
+            "Take it apart into columns of their own first, or say what it is: "
+            f"--column {name}=KIND.",
         )
 
 

@@ -26,7 +26,10 @@ from thalweg.core.files import clear_of_disk
 from thalweg.data.arrays import Arrays
 
 BLOCK: Final = 1024
-"""Rows in a block: the least that is read, shuffled and checked as one."""
+"""Rows in a block, the least that is read, shuffled and checked as one: fewer of wide rows."""
+
+BLOCK_BYTES: Final = 1 << 22
+"""No block of 16 rows or more takes more."""
 
 SHARD_BYTES: Final = 1 << 28
 """About how large a file becomes."""
@@ -202,9 +205,9 @@ class ShardWriter:
             raise ValueError(message)
         self._waiting.append(arrays)
         self._waits += len(arrays)
-        if self._waits >= BLOCK:
+        if self._waits >= self._block:
             whole = Arrays.join(self._waiting)
-            upto = self._waits // BLOCK * BLOCK
+            upto = self._waits // self._block * self._block
             self._put(whole.take(slice(0, upto)))
             rest = whole.take(slice(upto, None))
             self._waiting, self._waits = [rest], len(rest)
@@ -220,7 +223,7 @@ class ShardWriter:
             (self._folder / CHECKS).write_bytes(checks.tobytes())
             description = {
                 "rows": self._rows,
-                "block": BLOCK,
+                "block": self._block,
                 "shard": self._shard_blocks,
                 "fields": [field.to_json() for field in self._fields],
                 "checks": zlib.crc32(checks.tobytes()),
@@ -233,19 +236,27 @@ class ShardWriter:
         self._end_shard()
 
     @property
+    def _row_bytes(self) -> int:
+        return max(1, sum(field.row_bytes for field in self._fields))
+
+    @property
+    def _block(self) -> int:
+        """How many rows a block has."""
+        return min(BLOCK, max(16, BLOCK_BYTES // self._row_bytes))
+
+    @property
     def _shard_blocks(self) -> int:
         """How many blocks a file has."""
-        row = sum(field.row_bytes for field in self._fields)
-        return max(1, SHARD_BYTES // max(1, row * BLOCK))
+        return max(1, SHARD_BYTES // (self._row_bytes * self._block))
 
     def _put(self, arrays: Arrays) -> None:
         """Write whole blocks, and at the very end a smaller one."""
         found = _fields_of(arrays)
         rows = len(arrays)
         with clear_of_disk(self._folder):
-            for start in range(0, rows, BLOCK):
+            for start in range(0, rows, self._block):
                 pieces = [
-                    _bytes_of(np.ascontiguousarray(array[start : start + BLOCK]))
+                    _bytes_of(np.ascontiguousarray(array[start : start + self._block]))
                     for _, array in found
                 ]
                 if len(self._checks) % self._shard_blocks == 0:

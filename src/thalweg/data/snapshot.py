@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -47,21 +48,27 @@ def repeatable(source: Source, cache: Cache, progress: Progress) -> Iterator[Sou
                 sink.write(batch.rows)
                 progress.advance(batch.rows.num_rows)
         progress.stop()
-        yield _Snapshot(source.uri, open_source(folder / FILE), digest.hexdigest())
+        copy = open_source(folder / FILE)
+        yield _Snapshot(source.uri, copy, digest.hexdigest(), source.folder)
 
 
 @final
 class _Snapshot(Source):
     """The copy, under the name of what it is a copy of; its fingerprint is that of its content."""
 
-    def __init__(self, uri: str, rows: Source, content: str) -> None:
+    def __init__(self, uri: str, rows: Source, content: str, folder: Path | None) -> None:
         self._uri = uri
+        self._folder = folder
         self._rows = rows
         self._content = content
 
     @property
     def uri(self) -> str:
         return self._uri
+
+    @property
+    def folder(self) -> Path | None:
+        return self._folder
 
     def schema(self) -> pa.Schema:
         return self._rows.schema()

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -33,22 +34,24 @@ from thalweg.data.passes import (
     Drawn,
     Parted,
     Piece,
+    batch_rows,
     empty,
     encode_piece,
     fit_curved,
+    row_bytes,
     time_reader,
     walk,
 )
 from thalweg.data.schema import Schema
 from thalweg.data.shards import Shards, ShardWriter, read_all
 from thalweg.data.split import NAMES, TEST, TRAIN, VALIDATION, Split
-from thalweg.sources import Source
+from thalweg.sources import Reject, Source
 from thalweg.sources.rejects import RejectsFile, reject_writer
 from thalweg.stats import ColumnSummary, TableSummary
-from thalweg.stats.feed import BATCH, feed, thread_pool
+from thalweg.stats.feed import feed, thread_pool
 from thalweg.stats.hashing import RowHasher, hash_values
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of what lies in the cache; with another format nothing in it is found."""
 
 FACTS: Final = "facts.json"
@@ -158,12 +161,13 @@ def _fit(source: Source, split: Split, cache: Cache, key: str, progress: Progres
     known = LowestHashes()
     with cache.building(key) as folder, thread_pool() as pool:
         order = None if split.column is None else _Order.find(source, split, progress)
+        size = batch_rows(source)
 
         hasher = RowHasher()
 
         def training() -> Iterator[tuple[pa.RecordBatch, Hashes]]:
             with (folder / PARTS).open("wb") as file, reject_writer(folder / REJECTS) as reject:
-                for batch in source.batches(size=BATCH):
+                for batch in source.batches(size=size):
                     reject(batch.rejects)
                     rows = batch.rows
                     if not rows.num_rows:
@@ -248,13 +252,25 @@ def _encode(
     wanted = [schema.target.name, *schema.names]
     left_out: dict[int, Counter[str]] = {code: Counter() for code in NAMES}
     counts = np.zeros(0, dtype=np.int64)
-    drawn = Drawn(fitted.rows)
-    with cache.building(key) as folder, thread_pool() as pool, _Writers(folder) as writers:
-        walked = walk(source, wanted, fitted.parts, "encode", progress)
-        for batch in ordered(pool, lambda one: _encoded(schema, one, drawn), _numbered(walked)):
+    row = row_bytes(schema)
+    size = batch_rows(source, row, most=65_536)
+    drawn = Drawn(fitted.rows, row)
+
+    def encoded(one: tuple[int, pa.RecordBatch, NDArray[np.int8]]) -> _Batch:
+        return _encoded(schema, one, drawn, source)
+
+    with (
+        cache.building(key) as folder,
+        thread_pool() as pool,
+        _Writers(folder) as writers,
+        reject_writer(folder / REJECTS) as reject,
+    ):
+        walked = walk(source, wanted, fitted.parts, "encode", progress, size)
+        for batch in ordered(pool, encoded, _numbered(walked)):
             for code, piece in batch.pieces.items():
                 left_out[code] += piece.left_out
                 writers.write(code, piece)
+            reject(batch.rejects)
             writers.sample(batch.sample)
             more = class_counts(batch.pieces[TRAIN].arrays)
             if more is not None:
@@ -266,10 +282,11 @@ def _encode(
 @final
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """An encoded batch: the pieces of all parts, and the training rows that stay in memory."""
+    """An encoded batch: the pieces of all parts, the training rows that stay, the refused ones."""
 
     pieces: Mapping[int, Piece]
     sample: Arrays
+    rejects: list[Reject]
 
 
 def _numbered(
@@ -283,17 +300,22 @@ def _numbered(
 
 
 def _encoded(
-    schema: Schema, numbered: tuple[int, pa.RecordBatch, NDArray[np.int8]], drawn: Drawn
+    schema: Schema,
+    numbered: tuple[int, pa.RecordBatch, NDArray[np.int8]],
+    drawn: Drawn,
+    source: Source,
 ) -> _Batch:
     """Encode a batch."""
     first, rows, where = numbered
     learns = where == TRAIN
-    pieces = {TRAIN: encode_piece(schema, rows.filter(pa.array(learns)), keep=False)}
-    for code in (VALIDATION, TEST):
-        mask = drawn.draw(first, where, code)
-        pieces[code] = encode_piece(schema, rows.filter(pa.array(mask)), keep=code == TEST)
+    masks = {TRAIN: learns} | {c: drawn.draw(first, where, c) for c in (VALIDATION, TEST)}
+    pieces, rejects = {}, []
+    for code, mask in masks.items():
+        some = rows.filter(pa.array(mask))
+        piece = pieces[code] = encode_piece(schema, some, source.folder, keep=code == TEST)
+        rejects += piece.rejects(source, first + np.flatnonzero(mask))
     kept = drawn.draw(first, where, TRAIN)[learns][pieces[TRAIN].stays]
-    return _Batch(pieces, pieces[TRAIN].arrays.take(kept))
+    return _Batch(pieces, pieces[TRAIN].arrays.take(kept), rejects)
 
 
 @final
@@ -336,6 +358,23 @@ def _added(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64
     return np.pad(one, (0, size - len(one))) + np.pad(other, (0, size - len(other)))
 
 
+@final
+class _Rejects(Collection[Reject]):
+    """Rejects of several files, one after the other."""
+
+    def __init__(self, files: Sequence[RejectsFile]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return sum(len(file) for file in self._files)
+
+    def __iter__(self) -> Iterator[Reject]:
+        return chain.from_iterable(self._files)
+
+    def __contains__(self, one: object) -> bool:
+        return any(one in file for file in self._files)
+
+
 def _load(folder: Path, schema: Schema, fitted: _Fitted) -> Parted:
     """Read back what was encoded."""
     facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
@@ -351,7 +390,7 @@ def _load(folder: Path, schema: Schema, fitted: _Fitted) -> Parted:
         parts,
         {int(code): Counter(some) for code, some in facts["left_out"].items()},
         fitted.rows,
-        RejectsFile(fitted.rejects),
+        _Rejects((RejectsFile(fitted.rejects), RejectsFile(folder / REJECTS))),
         fitted.training,
     )
 

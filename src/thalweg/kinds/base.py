@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -36,8 +36,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-Task = Literal["regression", "binary", "multiclass"]
+Task = Literal["regression", "binary", "multiclass", "multilabel"]
 Role = Literal["feature", "target"]
+Holds = Literal["bytes", "lists"]
+Threshold = float | Sequence[float] | None
+"""From which probability on a class is chosen; for several labels a row, one for each label."""
 
 
 class State(BaseModel):
@@ -69,11 +72,47 @@ class Encoded:
         Bool [N]: rows that a cleaning option (``missing=drop``, ``outliers=drop``) sets aside.
     unreadable
         Bool [N, C]: cells that are there but cannot be read as this kind; encoded as missing.
+    refused
+        Reason, in words -> Bool [N, C]: cells that are damaged or not to be trusted (a broken
+        picture, a path that leads elsewhere). Their rows are ``dropped`` and written down with the
+        reason.
     """
 
     fields: Mapping[str, NDArray[Any]]
     dropped: NDArray[np.bool_]
     unreadable: NDArray[np.bool_]
+    refused: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Encoded rows in the form that textbook models read.
+
+    Parameters
+    ----------
+    numbers
+        float32 [N, P]; NaN where missing.
+    codes
+        int32 [N, Q]: values of a list.
+    texts
+        For each column of text, large_string [N]; missing ones are empty.
+    """
+
+    numbers: NDArray[np.float32]
+    codes: NDArray[np.int32]
+    texts: tuple[pa.Array, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, rows: NDArray[Any]) -> Design:
+        """Choose rows by index or mask."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return Design(
+            self.numbers[index],
+            self.codes[index],
+            tuple(text.take(pa.array(index)) for text in self.texts),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +142,22 @@ class Kind(ABC, Generic[StateT, OptionsT]):
         One sentence for people.
     state_type, options_type
         The kind's own `State` and `Options`.
+    holds
+        What a cell may hold beside one flat value: ``bytes``, ``lists``.
+    attaches
+        Whether a text may name a file that holds the cell; its bytes are read before `encode`.
+    grouped
+        Whether rows with the same cell are a group worth looking at.
+    packages
+        What must be installed to encode such columns; ``pip install 'thalweg[NAME]'`` brings it.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
+    holds: ClassVar[frozenset[Holds]] = frozenset()
+    attaches: ClassVar[bool] = False
+    grouped: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ()
     state_type: type[StateT]
     options_type: type[OptionsT]
 
@@ -167,7 +218,7 @@ class Kind(ABC, Generic[StateT, OptionsT]):
 
     @abstractmethod
     def decode(
-        self, outputs: NDArray[np.floating[Any]], state: StateT, threshold: float | None = None
+        self, outputs: NDArray[np.floating[Any]], state: StateT, threshold: Threshold = None
     ) -> dict[str, pa.Array]:
         """Turn a head's combined outputs [N, outputs] into Arrow columns in the user's own terms.
 
@@ -179,7 +230,7 @@ class Kind(ABC, Generic[StateT, OptionsT]):
             The fitted target.
         threshold
             With two classes: the probability from which the second is predicted. None: the
-            likelier class is.
+            likelier class is. With several labels a row: one for each label; None: 0.5.
 
         Returns
         -------
@@ -189,7 +240,49 @@ class Kind(ABC, Generic[StateT, OptionsT]):
 
     @abstractmethod
     def restore(self, encoded: Encoded, column: int, state: StateT) -> pa.Array:
-        """Give back one column's cleaned values [N] from its encoding, to the kind's tolerance."""
+        """Give back one column's cleaned values [N] from its encoding, to the kind's tolerance.
+
+        Pictures and sounds come back as files, PNG and WAV, of what the network sees and hears.
+        """
+
+    def design(self, fields: Mapping[str, NDArray[Any]], states: Sequence[StateT]) -> Design:
+        """Show encoded columns as textbook models read them.
+
+        Parameters
+        ----------
+        fields
+            What `encode` gave, [N, C] or [N, C, ...]. Floating fields are numbers, signed integers
+            are codes. A field ``missing`` says which cells of the floating fields are missing;
+            other bool and uint8 fields are flags, and count as numbers. Wider unsigned integers
+            say a number once more in another form (which spike it is), and are left out.
+        states
+            The fitted columns.
+        """
+        del states
+        rows = next(len(array) for array in fields.values())
+        numbers = [np.empty((rows, 0), np.float32)]
+        codes = [np.empty((rows, 0), np.int32)]
+        missing = fields.get("missing")
+        floating = any(np.issubdtype(array.dtype, np.floating) for array in fields.values())
+        for name, array in fields.items():
+            if np.issubdtype(array.dtype, np.floating):
+                values = array.astype(np.float32)
+                if missing is not None and missing.shape == array.shape[:2]:
+                    values[missing.astype(np.bool_)] = np.nan
+                numbers.append(values.reshape(rows, -1))
+            elif array.dtype in (np.bool_, np.uint8):
+                if name != "missing" or not floating:
+                    numbers.append(array.reshape(rows, -1).astype(np.float32))
+            elif np.issubdtype(array.dtype, np.signedinteger):
+                codes.append(array.reshape(rows, -1).astype(np.int32))
+        return Design(np.concatenate(numbers, axis=1), np.concatenate(codes, axis=1))
+
+    def common(self, state: StateT) -> bool:
+        """Say whether all members of a network share the encoder of such a column.
+
+        Where they do, no member can judge rows that another one learned from.
+        """
+        return False
 
     def task(self, state: StateT) -> Task | None:
         """Name the task of predicting such a column; None where the kind is input only."""
@@ -213,7 +306,7 @@ class Kind(ABC, Generic[StateT, OptionsT]):
         torch.nn.Module
             Takes this kind's fields as tensors (``forward(fields: Mapping[str, Tensor])``),
             gives float32 [N, tokens, width], and says how many ``tokens``: as a rule one for each
-            column.
+            column. Where it can tell cells that hold nothing, it is `Masks`.
         """
 
     def head(self, state: StateT, options: LossOptions) -> Head | None:
@@ -241,8 +334,24 @@ class Prepares(Protocol):
         """
 
 
+@runtime_checkable
+class Masks(Protocol):
+    """An encoder that can tell which of its tokens stand for nothing: what fusion leaves out."""
+
+    def present(self, fields: Mapping[str, Tensor]) -> Tensor:
+        """Say which tokens stand for something, bool [N, tokens]."""
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """An encoder with a part that never learns, whose work need be done only once for each row."""
+
+    def settle(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Replace fields [N, ...] by what the fixed part makes of them; `forward` takes both."""
+
+
 class Head(ABC):
-    """What the network's last numbers mean. Holds no weights: the network owns the last layer.
+    """What the network's last numbers mean, and the layer that they come from.
 
     The network has k members, each with outputs of its own; a head says how wrong each member
     is and what they say together.
@@ -257,6 +366,25 @@ class Head(ABC):
     def start(self) -> torch.Tensor:
         """Give the bias [outputs] that the last layer starts from: the best constant answer."""
 
+    def layer(self, members: int, width: int) -> nn.Module:
+        """Build the last layer: [members, N, width] to [members, N, outputs].
+
+        Parameters
+        ----------
+        members
+            How many networks are stacked.
+        width
+            How many numbers each member's body gives for a row.
+        """
+        import torch
+
+        from thalweg.blocks.stacked import StackedLinear
+
+        last = StackedLinear(members, width, self.outputs)
+        with torch.no_grad():
+            last.bias.copy_(self.start().expand_as(last.bias))
+        return last
+
     @abstractmethod
     def loss(self, outputs: Tensor, target: Mapping[str, Tensor]) -> Tensor:
         """Give the loss of each member on each row.
@@ -267,8 +395,8 @@ class Head(ABC):
             float32 [members, N, outputs].
         target
             The target's encoded fields, each [N, 1] or [members, N, 1] (every member its own
-            rows). Class targets may bring ``probabilities`` (float32 [..., N, classes]: soft
-            labels) instead of ``code``.
+            rows); ``labels`` [..., N, 1, labels]. Class targets may bring ``probabilities``
+            (float32 [..., N, classes]: soft labels) instead of ``code``.
 
         Returns
         -------

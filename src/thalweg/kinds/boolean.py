@@ -11,7 +11,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from thalweg.core.errors import TargetError
-from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, State, Task
+from thalweg.kinds.base import (
+    Encoded,
+    Head,
+    Kind,
+    LossOptions,
+    Options,
+    Role,
+    State,
+    Task,
+    Threshold,
+)
 from thalweg.kinds.cells import common, is_text, present, whole_numbers
 from thalweg.kinds.classes import ClassHead, class_columns, look_up
 from thalweg.stats import ColumnSummary
@@ -130,7 +140,7 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
         self,
         outputs: NDArray[np.floating[Any]],
         state: BooleanState,
-        threshold: float | None = None,
+        threshold: Threshold = None,
     ) -> dict[str, pa.Array]:
         """Give ``prediction`` (bool), ``probability_false`` and ``probability_true``."""
         values = pa.array([False, True])

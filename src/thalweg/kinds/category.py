@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from thalweg.core.errors import TargetError
-from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, State, Task
+from thalweg.kinds.base import (
+    Encoded,
+    Head,
+    Kind,
+    LossOptions,
+    Options,
+    Role,
+    State,
+    Task,
+    Threshold,
+)
 from thalweg.kinds.cells import (
     by_value,
     common,
@@ -211,7 +221,7 @@ class Category(Kind[CategoryState, CategoryOptions]):
         self,
         outputs: NDArray[np.floating[Any]],
         state: CategoryState,
-        threshold: float | None = None,
+        threshold: Threshold = None,
     ) -> dict[str, pa.Array]:
         """Give ``prediction`` in the levels' own type and ``probability_<level>`` for each."""
         return class_columns(outputs, state.values, state.levels, threshold)

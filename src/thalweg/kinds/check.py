@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from thalweg.core.errors import ColumnError, TargetError
 from thalweg.kinds import KINDS
-from thalweg.kinds.base import Encoded, Head, LossOptions, Role, State
+from thalweg.kinds.base import Encoded, Head, LossOptions, Masks, Role, State
 from thalweg.kinds.evidence import (
     AnyKind,
     NonconformityError,
@@ -38,6 +38,7 @@ from thalweg.kinds.evidence import (
 )
 from thalweg.kinds.odd import odd_columns
 from thalweg.stats import ColumnSummary
+from thalweg.stats.arrays import is_bytes
 
 Check = Callable[[AnyKind], None]
 
@@ -131,11 +132,13 @@ def row_equals_batch(kind: AnyKind) -> None:
     for column, (cells, state) in enumerate([(array, left), (other, right)]):
         alone = kind.encode([cells], [state])
         for name, field in alone.fields.items():
-            require(
-                np.array_equal(field[:, 0], both.fields[name][:, column]),
-                kind,
-                f"field {name!r} of a column depends on the column beside it",
-            )
+            # Columns may differ in size: then the smaller one is followed by zeros.
+            beside = both.fields[name][:, column].copy()
+            own = (slice(None), *(slice(size) for size in field.shape[2:]))
+            broken = f"field {name!r} of a column depends on the column beside it"
+            require(np.array_equal(field[:, 0], beside[own]), kind, broken)
+            beside[own] = 0
+            require(not beside.any(), kind, f"field {name!r} is not 0 where it is unused")
 
 
 def odd_cells_are_safe(kind: AnyKind) -> None:
@@ -146,14 +149,30 @@ def odd_cells_are_safe(kind: AnyKind) -> None:
                 encoded = kind.encode([array], [state])
             except ColumnError:
                 # A type may be refused as a whole; text and nothing at all may not.
-                typed = not (pa.types.is_string(array.type) or pa.types.is_null(array.type))
+                plain = pa.types.is_string(array.type) or pa.types.is_null(array.type)
+                typed = not (plain or ("bytes" in kind.holds and is_bytes(array.type)))
                 require(typed, kind, f"cells of {array.type} are refused")
                 continue
             well_formed(encoded, len(array), 1, kind)
+            _refusals(encoded, len(array), kind)
     empty = kind.sample(0, ROWS).slice(0, 0)
     state = fit(kind, pa.nulls(5))
     well_formed(kind.encode([pa.nulls(3)], [state]), 3, 1, kind)
     well_formed(kind.encode([empty, empty], [state, fit(kind, empty)]), 0, 2, kind)
+
+
+def damaged_files_are_refused(kind: AnyKind) -> None:
+    """Require files that are cut off, or foreign, to be set aside with a reason."""
+    if not kind.attaches:
+        return
+    files = kind.sample(0, ROWS).drop_null()
+    state = fit(kind, files)
+    whole = files[0].as_py()
+    cells = pa.array([whole, whole[: len(whole) // 4], b"no such file\x00", None], files.type)
+    encoded = kind.encode([cells], [state])
+    _refusals(encoded, 4, kind)
+    require(not encoded.dropped[[0, 3]].any(), kind, "a whole file, or none, is set aside")
+    require(encoded.dropped[[1, 2]].all(), kind, "a damaged file is not set aside")
 
 
 def odd_columns_can_be_fitted(kind: AnyKind) -> None:
@@ -162,11 +181,11 @@ def odd_columns_can_be_fitted(kind: AnyKind) -> None:
     for odd in odd_columns():
         try:
             state = fit(kind, odd)
-            encoded = kind.encode([array], [state])
+            encoded, again = (kind.encode([cells], [state]) for cells in (array, odd))
         except ColumnError:
             continue
         well_formed(encoded, 50, 1, kind)
-        well_formed(kind.encode([odd], [state]), len(odd), 1, kind)
+        well_formed(again, len(odd), 1, kind)
 
 
 def input_is_untouched(kind: AnyKind) -> None:
@@ -232,7 +251,8 @@ def data_half_is_light(kind: AnyKind) -> None:
 
 def memory_is_flat(kind: AnyKind) -> None:
     """Require that no batch is kept."""
-    arrays = [kind.sample(seed, ROWS) for seed in range(40)]
+    rows = 60 if kind.attaches else ROWS  # a file takes longer than a number
+    arrays = [kind.sample(seed, rows) for seed in range(40)]
     state = fit(kind, arrays[0])
     size = sum(field.nbytes for field in kind.encode([arrays[0]], [state]).fields.values())
     traced = tracemalloc.is_tracing()
@@ -251,7 +271,9 @@ def memory_is_flat(kind: AnyKind) -> None:
 
 
 def encode_is_vectorised(kind: AnyKind) -> None:
-    """Require thirty times the rows to run no more lines of Python."""
+    """Require thirty times the rows to run no more lines of Python; files are read one by one."""
+    if kind.attaches:
+        return
     few = kind.sample(0, 100)
     many = pa.concat_arrays([few] * 30)
     for state in _states(kind, few):
@@ -284,19 +306,32 @@ def gradients_reach_every_weight(kind: AnyKind) -> None:
     import torch
 
     fields, encoder = _encoder(kind)
+    encoder.eval()  # nothing is drawn
     embedded = encoder(fields)
     shape = (ROWS, int(encoder.tokens), WIDTH)
     require(tuple(embedded.shape) == shape, kind, f"embeds as {tuple(embedded.shape)}, not {shape}")
     require(embedded.dtype == torch.float32, kind, f"embeds as {embedded.dtype}")
     alone = encoder({name: field[:1] for name, field in fields.items()})
     require(torch.allclose(alone, embedded[:1], atol=1e-5), kind, "a row alone embeds otherwise")
-    weights = dict(encoder.named_parameters())
+    _missing_is_masked(kind, fields, encoder, embedded)
+    weights = {name: p for name, p in encoder.named_parameters() if p.requires_grad}
     pulled = (embedded * torch.randn_like(embedded)).sum()
     gradients = torch.autograd.grad(pulled, list(weights.values()), allow_unused=True)
     for name, gradient in zip(weights, gradients, strict=True):
         reached = gradient is not None and gradient.abs().sum() > 0
         require(reached, kind, f"no gradient reaches {name}")
         require(torch.isfinite(gradient).all(), kind, f"{name} has a wild gradient")
+
+
+def _missing_is_masked(kind: AnyKind, fields: Any, encoder: Any, embedded: Any) -> None:
+    """Require tokens that stand for nothing to be 0, where an encoder can tell them."""
+    if not isinstance(encoder, Masks):
+        return
+    present = encoder.present(fields)
+    formed = present.shape == embedded.shape[:2] and str(present.dtype) == "torch.bool"
+    require(formed, kind, f"says what is present as {tuple(present.shape)}")
+    require(present.any() and not present.all(), kind, "all cells of the sample are present")
+    require(not embedded[~present].any(), kind, "a cell that is missing embeds as something")
 
 
 def the_loss_falls(kind: AnyKind) -> None:
@@ -308,6 +343,9 @@ def the_loss_falls(kind: AnyKind) -> None:
     if state is None:
         return
     head = _head(kind, state)
+    layer = head.layer(MEMBERS, WIDTH)
+    shape = tuple(layer(torch.zeros(MEMBERS, 2, WIDTH)).shape)
+    require(shape == (MEMBERS, 2, head.outputs), kind, f"the last layer gives {shape}")
     fields, encoder = _encoder(kind)
     encoded = kind.encode([array], [state])
     stays = torch.from_numpy(~encoded.dropped)
@@ -375,6 +413,34 @@ def outputs_become_columns(kind: AnyKind) -> None:
             require(np.allclose(sum(shares), 1), kind, "probabilities do not add up to 1")
 
 
+def textbooks_can_read_it(kind: AnyKind) -> None:
+    """Require a design of as many rows, finite but for what is missing, the same row by row."""
+    array = kind.sample(0, ROWS)
+    state = fit(kind, array)
+    fields = kind.encode([array], [state]).fields
+    whole = kind.design(fields, [state])
+    sizes = {len(whole.numbers), len(whole.codes), *(len(text) for text in whole.texts)}
+    require(sizes == {ROWS}, kind, f"a design has {sizes} rows, not {ROWS}")
+    columns = whole.numbers.shape[1] + whole.codes.shape[1] + len(whole.texts)
+    require(columns > 0, kind, "a design has no column")
+    require(not np.isinf(whole.numbers).any(), kind, "a design is not finite")
+    few = kind.design({name: field[:7] for name, field in fields.items()}, [state])
+    part = whole.take(np.arange(7))
+    alike = np.array_equal(few.numbers, part.numbers, equal_nan=True)
+    alike &= np.array_equal(few.codes, part.codes)
+    require(alike and few.texts == part.texts, kind, "a design depends on other rows")
+
+
+def _refusals(encoded: Encoded, rows: int, kind: AnyKind) -> None:
+    """Require reasons in words, each with the cells, whose rows are dropped."""
+    for reason, cells in encoded.refused.items():
+        formed = cells.dtype == bool and cells.shape == encoded.unreadable.shape
+        require(formed, kind, f"{reason!r} is {cells.dtype} {cells.shape}")
+        require(reason.strip(), kind, "cells are refused without a reason")
+        require(encoded.dropped[cells.any(axis=1)].all(), kind, f"{reason!r} drops no row")
+    require(len(encoded.dropped) == rows, kind, "there are other rows than came")
+
+
 def _states(kind: AnyKind, array: pa.Array) -> Iterator[State]:
     """Fit a column as a feature and, where the kind can be one, as a target."""
     yield fit(kind, array)
@@ -415,6 +481,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     state_survives_json,
     row_equals_batch,
     odd_cells_are_safe,
+    damaged_files_are_refused,
     odd_columns_can_be_fitted,
     input_is_untouched,
     restores_what_it_encodes,
@@ -423,6 +490,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     memory_is_flat,
     encode_is_vectorised,
     targets_are_clean,
+    textbooks_can_read_it,
     gradients_reach_every_weight,
     the_loss_falls,
     the_start_is_the_best_constant,

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thalweg.kinds.base import Head, LossOptions
+from thalweg.kinds.base import Head, LossOptions, Threshold
 from thalweg.kinds.cells import require_flat
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class ClassHead(Head):
         return outputs.float().softmax(-1).mean(0)
 
 
-def decide(probabilities: NDArray[np.floating[Any]], threshold: float | None) -> NDArray[np.int64]:
+def decide(probabilities: NDArray[np.floating[Any]], threshold: Threshold) -> NDArray[np.int64]:
     """Choose a class for each row.
 
     Parameters
@@ -140,7 +140,7 @@ def decide(probabilities: NDArray[np.floating[Any]], threshold: float | None) ->
     >>> decide(np.array([[0.9, 0.1], [0.4, 0.6]]), threshold=None)
     array([0, 1])
     """
-    if threshold is None or probabilities.shape[1] != 2:
+    if not isinstance(threshold, (int, float)) or probabilities.shape[1] != 2:
         likeliest: NDArray[np.int64] = probabilities.argmax(axis=1).astype(np.int64)
         return likeliest
     return (probabilities[:, 1] >= threshold).astype(np.int64)
@@ -150,7 +150,7 @@ def class_columns(
     probabilities: NDArray[np.floating[Any]],
     classes: pa.Array,
     names: Sequence[str],
-    threshold: float | None,
+    threshold: Threshold,
 ) -> dict[str, pa.Array]:
     """Write probabilities as columns in the user's own terms.
 

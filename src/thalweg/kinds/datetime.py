@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import TargetError
-from thalweg.kinds.base import Encoded, Kind, Options, Role, State
+from thalweg.kinds.base import Encoded, Kind, Options, Role, State, Threshold
 from thalweg.kinds.cells import present, require_flat, unread
 from thalweg.kinds.scaling import BLOCK, fit_scaling, scaled
 from thalweg.stats import ColumnSummary
@@ -176,7 +176,7 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
         self,
         outputs: NDArray[np.floating[Any]],
         state: DatetimeState,
-        threshold: float | None = None,
+        threshold: Threshold = None,
     ) -> dict[str, pa.Array]:
         """Refuse: no network predicts times.
 

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from thalweg.core.errors import OptionError, TargetError
-from thalweg.kinds.base import Encoded, Head, Kind, LossOptions, Options, Role, State, Task
+from thalweg.kinds.base import (
+    Encoded,
+    Head,
+    Kind,
+    LossOptions,
+    Options,
+    Role,
+    State,
+    Task,
+    Threshold,
+)
 from thalweg.kinds.cells import are_codes, common, places_of, present, require_flat, unread
 from thalweg.kinds.scaling import HUGE, fit_edges, fit_scaling, scaled_columns
 from thalweg.stats import ColumnSummary, NumberSummary
@@ -202,7 +212,7 @@ class Number(Kind[NumberState, NumberOptions]):
         return Encoded(fields | marks, dropped, unreadable)
 
     def decode(
-        self, outputs: NDArray[np.floating[Any]], state: NumberState, threshold: float | None = None
+        self, outputs: NDArray[np.floating[Any]], state: NumberState, threshold: Threshold = None
     ) -> dict[str, pa.Array]:
         """Give ``prediction`` (float64) in the column's own units.
 

@@ -19,7 +19,7 @@ TEXTS: Final = (
 
 
 def odd_columns() -> Iterator[pa.Array]:
-    """Give columns of every flat Arrow type, each at its extremes and with gaps."""
+    """Give columns of every flat Arrow type, at its extremes and with gaps; bytes; lists."""
     yield pa.nulls(4)
     texts = [*TEXTS, None]
     for text in (pa.string(), pa.large_string(), pa.string_view()):
@@ -42,3 +42,7 @@ def odd_columns() -> Iterator[pa.Array]:
         yield ends.cast(pa.duration(unit))
     yield pa.array([-(2**31), 0, 2**31 - 1, None], pa.int32()).cast(pa.date32())
     yield pa.array([0, 86_399, None], pa.int32()).cast(pa.time32("s"))
+    yield pa.array([b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WAVE", b"\xff" * 1000, b"", None])
+    yield pa.array([[1.0, float("nan")], [], None, [3e300] * 5])
+    yield pa.array([["a", None, ""], [], None, ["a", "b"]])
+    yield pa.array([[1, 2], [3, None], None], pa.list_(pa.int32(), 2))

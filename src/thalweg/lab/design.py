@@ -1,78 +1,41 @@
-"""Designs: encoded rows in the form that textbook models read, numbers and codes."""
+"""Designs: encoded rows in the form that textbook models read, numbers, codes and texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from thalweg.data.schema import Schema
+from thalweg.kinds import KINDS
+from thalweg.kinds.base import Design
+
 LINEAR_CODES: Final = 100
 """How many codes of a column, the commonest, a linear model tells apart."""
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Design:
-    """Encoded rows in the form of the textbook: numbers and codes.
-
-    Parameters
-    ----------
-    numbers
-        float32 [N, P]; NaN where missing.
-    codes
-        int32 [N, Q].
-    """
-
-    numbers: NDArray[np.float32]
-    codes: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def take(self, rows: NDArray[Any]) -> Design:
-        """Choose rows by index or mask."""
-        return Design(self.numbers[rows], self.codes[rows])
-
-
-def design(features: Mapping[str, Mapping[str, NDArray[Any]]]) -> Design:
-    """Bring the kinds' encoded fields into one form, whatever the kinds are.
+def design(features: Mapping[str, Mapping[str, NDArray[Any]]], schema: Schema) -> Design:
+    """Bring the kinds' encoded fields into one form: each kind says how its own are to be read.
 
     Parameters
     ----------
     features
-        Kind -> field -> array [N, C] or [N, C, ...]. Floating fields are numbers, signed integers
-        are codes. A field ``missing`` says which cells of its kind's floating fields are missing;
-        other bool and uint8 fields are flags, and count as numbers. Wider unsigned integers say
-        a number once more in another form (which spike it is), and are left out.
-
-    Examples
-    --------
-    >>> fields = {"values": np.array([[1.0], [0.0]]), "missing": np.array([[0], [1]], np.uint8)}
-    >>> design({"number": fields}).numbers.tolist()
-    [[1.0], [nan]]
+        Kind -> field -> array [N, C] or [N, C, ...].
+    schema
+        The fitted columns.
     """
-    rows = next(len(array) for fields in features.values() for array in fields.values())
-    numbers = [np.empty((rows, 0), np.float32)]
-    codes = [np.empty((rows, 0), np.int32)]
-    for fields in features.values():
-        missing = fields.get("missing")
-        floating = any(np.issubdtype(array.dtype, np.floating) for array in fields.values())
-        for name, array in fields.items():
-            if np.issubdtype(array.dtype, np.floating):
-                values = array.astype(np.float32)
-                if missing is not None and missing.shape == array.shape[:2]:
-                    values[missing.astype(np.bool_)] = np.nan
-                numbers.append(values.reshape(rows, -1))
-            elif array.dtype in (np.bool_, np.uint8):
-                if name != "missing" or not floating:
-                    numbers.append(array.reshape(rows, -1).astype(np.float32))
-            elif np.issubdtype(array.dtype, np.signedinteger):
-                codes.append(array.reshape(rows, -1).astype(np.int32))
-    return Design(np.concatenate(numbers, axis=1), np.concatenate(codes, axis=1))
+    parts = [
+        KINDS[kind].design(features[kind], [column.state for column in columns])
+        for kind, columns in schema.by_kind().items()
+    ]
+    return Design(
+        np.concatenate([part.numbers for part in parts], axis=1),
+        np.concatenate([part.codes for part in parts], axis=1),
+        tuple(text for part in parts for text in part.texts),
+    )
 
 
 def ranks(train: Design, test: Design) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

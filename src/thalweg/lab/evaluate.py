@@ -7,22 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import SourceError
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
 from thalweg.data.judges import read_judges
-from thalweg.data.prepare import Part, Prepared
+from thalweg.data.parts import Part, Prepared
 from thalweg.data.split import folds
 from thalweg.kinds import KINDS
-from thalweg.kinds.base import Encoded
+from thalweg.kinds.base import Encoded, Threshold
 from thalweg.kinds.classes import decide
 from thalweg.lab.baselines import BaselineResult, fit_baselines
 from thalweg.lab.design import design
-from thalweg.lab.importance import permutation_importance
+from thalweg.lab.importance import FEW_ROWS, MOST_ROWS, permutation_importance
 from thalweg.lab.intervals import figures
+from thalweg.lab.label_scorer import LabelScorer
 from thalweg.lab.metrics import LEADING, confusion, losses, reliability
+from thalweg.lab.mistakes import worst_mistakes
 from thalweg.lab.report.wording import counted
 from thalweg.lab.slices import worst_slices
 from thalweg.models.model import Answers, Model
@@ -32,6 +35,7 @@ from thalweg.sources import Source
 Numbers = NDArray[np.float64]
 
 UNREAD: Final = "could not be read"
+ALL: Final = "all labels"
 _TENTHS: Final = 10
 
 
@@ -98,13 +102,12 @@ def evaluate_part(model: Model, part: Part, progress: Progress) -> Evaluation:
     """Judge a model on encoded rows and the raw ones that they came from."""
     truth = truth_of(model, part.arrays)
     answers = model.answers(part.arrays)
-    threshold = model.calibration.threshold if model.task == "binary" else None
+    threshold = model.calibration.threshold
     progress.start("judge", None, "figures")
     found = figures(
         model.task, truth, answers.prediction, threshold=threshold, bounds=_bounds(answers)
     )
     loss = losses(model.task, truth, answers.prediction)
-    features = None if part.raw is None else part.raw.select(model.schema.names)
     evaluation = Evaluation(
         task=model.task,
         rows=len(truth),
@@ -114,26 +117,48 @@ def evaluate_part(model: Model, part: Part, progress: Progress) -> Evaluation:
         threshold=threshold,
     ).model_copy(update=_pictures(model, truth, answers, threshold))
     progress.stop()
-    if features is None:
+    if part.raw is None:
         return evaluation
     kinds = {column.name: column.kind for column in model.schema.columns}
-    slices = worst_slices(features, loss, model.task, truth, answers.prediction, kinds=kinds)
+    cells = part.raw.select(model.schema.grouped)
+    slices = worst_slices(
+        cells, loss, model.task, truth, answers.prediction, kinds=kinds, threshold=threshold
+    )
+    places = pa.array(np.arange(len(truth)))
     importances = permutation_importance(
-        lambda rows: model.answers(Arrays(model.schema.encode(rows).fields)).prediction,
-        features,
+        lambda cells: model.answers(_mixed(model, part.arrays, cells)).prediction,
+        pa.table(dict.fromkeys(kinds, places)),
         truth,
         model.task,
         kinds,
+        threshold=threshold,
+        most_rows=FEW_ROWS if model.schema.common else MOST_ROWS,
         progress=progress,
     )
-    return evaluation.model_copy(update={"slices": slices, "importances": importances})
+    mistakes = worst_mistakes(model, part.arrays, truth, answers, importances)
+    shown = {"slices": slices, "importances": importances, "mistakes": mistakes}
+    return evaluation.model_copy(update=shown)
+
+
+def _mixed(model: Model, arrays: Arrays, cells: pa.Table) -> Arrays:
+    """Put rows together of encoded cells; ``cells`` says for each column which row's cell it is."""
+    mixed = {}
+    for kind, columns in model.schema.by_kind().items():
+        rows = [cells.column(column.name).to_numpy() for column in columns]
+        mixed[kind] = {
+            name: np.stack([field[at, place] for place, at in enumerate(rows)], axis=1)
+            for name, field in arrays.features[kind].items()
+        }
+    return Arrays(mixed)
 
 
 def truth_of(model: Model, arrays: Arrays) -> NDArray[np.float64] | NDArray[np.int64]:
-    """Give the truth [N]: numbers in the target's own units, or class codes."""
+    """Give the truth: numbers [N] in the target's units, class codes [N], or labels [N, labels]."""
     target = model.schema.target
     if target is None:
         raise AssertionError
+    if model.task == "multilabel":
+        return arrays.target["labels"][:, 0].astype(np.int64)
     if model.task != "regression":
         return arrays.target["code"][:, 0].astype(np.int64)
     nowhere = np.zeros(len(arrays), dtype=np.bool_)
@@ -149,16 +174,23 @@ def _bounds(answers: Answers) -> tuple[Numbers, Numbers] | None:
 
 
 def _pictures(
-    model: Model, truth: NDArray[np.generic], answers: Answers, threshold: float | None
+    model: Model, truth: NDArray[np.generic], answers: Answers, threshold: Threshold
 ) -> Mapping[str, object]:
-    """Gather what is drawn: confusion and reliability, or residuals."""
+    """Gather what is drawn: confusion or labels and reliability, or residuals."""
     if model.task == "regression":
         residuals = truth.astype(np.float64) - answers.prediction
         step = max(1, len(truth) // 2000)
         drawn = Curve(x=answers.prediction[::step].tolist(), y=residuals[::step].tolist())
         return {"residuals": drawn}
-    chosen = decide(answers.prediction, threshold)
     classes = model.classes
+    if model.task == "multilabel":
+        scored = LabelScorer(truth, answers.prediction, threshold)
+        claims = answers.prediction.reshape(-1)
+        return {
+            "labels": scored.labels(classes, threshold),
+            "calibration": {ALL: reliability(truth.reshape(-1) == 1, claims)},
+        }
+    chosen = decide(answers.prediction, threshold)
     shown = [1] if model.task == "binary" else range(min(len(classes), 8))
     return {
         "confusion": confusion(truth, chosen, len(classes)),
@@ -178,9 +210,9 @@ def _rivals(
     learned = Arrays.join(part.weighted(None) for part in parts if len(part))
     truth = truth_of(model, prepared.test.arrays)
     results = fit_baselines(
-        design(learned.features),
+        design(learned.features, model.schema),
         truth_of(model, learned),
-        design(prepared.test.arrays.features),
+        design(prepared.test.arrays.features, model.schema),
         model.task,
         classes=len(model.classes),
         seed=model.training.seed,
@@ -202,7 +234,8 @@ def _held(model: Model, prepared: Prepared) -> NDArray[np.bool_] | None:
         return np.repeat([False, True], [len(train.arrays), len(validation.arrays)])
     if np.array_equal(train.groups, train.hashes):
         return None
-    classes = None if model.task == "regression" else train.arrays.target["code"][:, 0]
+    plain = model.task in ("binary", "multiclass")
+    classes = train.arrays.target["code"][:, 0] if plain else None
     held: NDArray[np.bool_] = folds(train.groups, _TENTHS, model.training.seed, classes) == 0
     if classes is not None:
         # What a class that is nowhere else belongs to is learned from.

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from thalweg.core.progress import Progress, Silent
 from thalweg.core.seeds import derive
-from thalweg.kinds.base import Task
+from thalweg.kinds.base import Task, Threshold
 from thalweg.lab.intervals import draws, interval
 from thalweg.lab.metrics import LEADING, better, score, scorer
 from thalweg.models.record import Importance
 
 MOST_ROWS: Final = 5_000
+FEW_ROWS: Final = 1_000
+"""Where the network looks at pictures, sounds or long texts, which takes its time."""
+
 REPEATS: Final = 5
 RESAMPLES: Final = 200
 
@@ -28,6 +31,7 @@ def permutation_importance(
     task: Task,
     kinds: Mapping[str, str],
     *,
+    threshold: Threshold = None,
     seed: int = 0,
     repeats: int = REPEATS,
     most_rows: int = MOST_ROWS,
@@ -40,15 +44,15 @@ def permutation_importance(
     Parameters
     ----------
     predict
-        Gives numbers [N] or probabilities [N, classes] for raw rows [N].
+        Gives numbers [N] or probabilities [N, classes or labels] for raw rows [N].
     table
         Raw rows [N] that the model never saw.
-    truth
-        Numbers [N] or class codes [N].
-    task
-        Regression, binary or multiclass.
+    truth, task
+        See `thalweg.lab.metrics.score`.
     kinds
         Column -> kind, of the columns to be measured.
+    threshold
+        See `thalweg.lab.metrics.score`; for a leading metric that is of decisions.
     seed
         Chooses rows and shuffles them.
     repeats
@@ -83,7 +87,7 @@ def permutation_importance(
     table = table.combine_chunks()
     rows = len(truth)
     usual = predict(table)
-    whole = score(task, truth, usual).get(metric)
+    whole = score(task, truth, usual, threshold=threshold).get(metric)
     if whole is None:
         return []
     sign = 1 if better(metric) == "lower" else -1
@@ -92,7 +96,7 @@ def permutation_importance(
 
     def measured(prediction: NDArray[Any]) -> NDArray[np.float64]:
         """Give the metric of all rows, then of each resample: [1 + resamples]."""
-        prepared = scorer(task, truth, prediction)
+        prepared = scorer(task, truth, prediction, threshold=threshold)
         pieces = [prepared.measure(counts, [metric])[metric] for counts in (once, *resampled)]
         return sign * np.concatenate(pieces)
 

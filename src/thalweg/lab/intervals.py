@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from thalweg.core.seeds import derive
-from thalweg.kinds.base import Task
-from thalweg.lab.metrics import ClassScorer, Scorer, scorer
+from thalweg.kinds.base import Task, Threshold
+from thalweg.lab.metrics import ClassScorer, scorer
+from thalweg.lab.scorer import Scorer
 from thalweg.models.record import Figure
 
 Floats = NDArray[np.float64]
@@ -37,7 +38,7 @@ def figures(
     truth: NDArray[Any],
     prediction: NDArray[Any],
     *,
-    threshold: float | None = None,
+    threshold: Threshold = None,
     bounds: tuple[NDArray[Any], NDArray[Any]] | None = None,
     seed: int = 0,
 ) -> dict[str, Figure]:
@@ -60,10 +61,10 @@ def figures(
     dict
         Metric -> figure; metrics that the rows do not define are left out. There are 1,000
         resamples; fewer, down to 200, where resamples times rows (times classes, with more than
-        two) would pass 50 million cells; where 200 are still too many, they are drawn from as
-        many random rows as fit (at least 20,000), and their deviations are shrunk by the root
-        of the share of rows (subsampling, Politis and Romano 1994). Resamples that do not define
-        a metric are set aside.
+        two, or labels) would pass 50 million cells; where 200 are still too many, they are drawn
+        from as many random rows as fit (at least 20,000), and their deviations are shrunk by the
+        root of the share of rows (subsampling, Politis and Romano 1994). Resamples that do not
+        define a metric are set aside.
 
     Examples
     --------
@@ -74,7 +75,8 @@ def figures(
     if len(truth) == 0:
         return {}
     whole = scorer(task, truth, prediction, threshold=threshold, bounds=bounds)
-    rows, outputs = len(truth), prediction.shape[1] if task == "multiclass" else 1
+    rows = len(truth)
+    outputs = prediction.shape[1] if task in ("multiclass", "multilabel") else 1
     values = _once(whole, rows)
     some, resamples = plan(rows, outputs)
     part, centres = whole, values

@@ -6,12 +6,12 @@ two classes the second is the positive one. ``precision``, ``recall`` and ``f1``
 averages where there are more classes than two (over those that appear in truth or prediction),
 ``roc_auc`` and ``average_precision`` are macro averages of one class against the rest (over those
 that appear in truth). ``calibration_error`` is of the positive class's probability, and of the
-likeliest class's where there are more than two.
+likeliest class's where there are more than two. For several labels a row see
+`thalweg.lab.label_scorer`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
@@ -20,11 +20,11 @@ from typing import Any, Final, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.kinds.base import Task
+from thalweg.kinds.base import Task, Threshold
 from thalweg.kinds.classes import decide
+from thalweg.lab.label_scorer import LabelScorer, label_losses
+from thalweg.lab.scorer import Floats, Ranking, Scorer, mean_over
 from thalweg.models.record import Curve
-
-Floats = NDArray[np.float64]
 
 METRICS: Final[Mapping[Task, tuple[str, ...]]] = MappingProxyType(
     {
@@ -49,6 +49,14 @@ METRICS: Final[Mapping[Task, tuple[str, ...]]] = MappingProxyType(
             "average_precision",
             "calibration_error",
         ),
+        "multilabel": (
+            "micro_f1",
+            "macro_f1",
+            "mean_average_precision",
+            "log_loss",
+            "subset_accuracy",
+            "hamming_loss",
+        ),
     }
 )
 """The metrics of each task, the leading one first."""
@@ -58,7 +66,7 @@ LEADING: Final[Mapping[Task, str]] = MappingProxyType(
 )
 """The metric that models of a task are compared by."""
 
-_LOWER: Final = frozenset(("rmse", "mae", "log_loss", "calibration_error"))
+_LOWER: Final = frozenset(("rmse", "mae", "log_loss", "calibration_error", "hamming_loss"))
 _LEAST: Final = float(np.finfo(np.float64).eps)
 """Probabilities are taken to be at least this: one row that was thought impossible costs 36."""
 
@@ -79,7 +87,7 @@ def score(
     truth: NDArray[Any],
     prediction: NDArray[Any],
     *,
-    threshold: float | None = None,
+    threshold: Threshold = None,
     bounds: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> dict[str, float]:
     """Measure predictions by every metric of their task.
@@ -87,13 +95,14 @@ def score(
     Parameters
     ----------
     task
-        Regression, binary or multiclass.
+        What was predicted.
     truth
-        Numbers [N], or class codes [N].
+        Numbers [N], class codes [N], or labels [N, labels] as 0 and 1.
     prediction
-        Numbers [N], or probabilities [N, classes].
+        Numbers [N], or probabilities [N, classes or labels].
     threshold
         With two classes: the probability from which the second is predicted; None: the likelier.
+        With several labels a row: that from which each is given; None: 0.5.
     bounds
         Regression: the lower and the upper ends [N] of intervals, for ``coverage``.
 
@@ -102,7 +111,9 @@ def score(
     dict
         Metric -> value. A metric that the rows do not define is left out: ``r2`` where the truth
         is constant; ``precision``, ``recall``, ``f1``, ``roc_auc`` and ``average_precision``
-        where there is one class only. A precision of nothing is 0, as in scikit-learn.
+        where there is one class only; ``micro_f1`` and ``macro_f1`` where no label is given or
+        there, ``mean_average_precision`` where no label tells rows apart. A precision of nothing
+        is 0, as in scikit-learn.
 
     Examples
     --------
@@ -125,38 +136,15 @@ def scorer(
     truth: NDArray[Any],
     prediction: NDArray[Any],
     *,
-    threshold: float | None = None,
+    threshold: Threshold = None,
     bounds: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> Scorer:
     """Prepare rows for being measured many times; see `score`."""
     if task == "regression":
         return NumberScorer(truth, prediction, bounds)
+    if task == "multilabel":
+        return LabelScorer(truth, prediction, threshold)
     return ClassScorer(task, truth, prediction, threshold)
-
-
-class Scorer(ABC):
-    """Rows that are sorted and counted once, to be measured many times."""
-
-    @abstractmethod
-    def measure(self, counts: Floats, names: Sequence[str] | None = None) -> dict[str, Floats]:
-        """Measure resamples.
-
-        Parameters
-        ----------
-        counts
-            [resamples, N]: how often each resample holds each row.
-        names
-            The metrics wanted; all by default.
-
-        Returns
-        -------
-        dict
-            Metric -> [resamples]; NaN where a resample does not define it.
-        """
-
-    @abstractmethod
-    def proportions(self) -> dict[str, tuple[int, int]]:
-        """Name the metrics that are a share of rows: how many there are, out of how many."""
 
 
 @final
@@ -203,7 +191,7 @@ class ClassScorer(Scorer):
     """The metrics of classes; see `score` for the parameters."""
 
     def __init__(
-        self, task: Task, truth: NDArray[Any], prediction: NDArray[Any], threshold: float | None
+        self, task: Task, truth: NDArray[Any], prediction: NDArray[Any], threshold: Threshold
     ) -> None:
         probabilities = prediction.astype(np.float64)
         rows, classes = probabilities.shape
@@ -222,10 +210,10 @@ class ClassScorer(Scorer):
         self._probabilities = probabilities
 
     @cached_property
-    def _rankings(self) -> list[_Ranking]:
+    def _rankings(self) -> list[Ranking]:
         """The rows in order of each class's probability: sorted only where they are looked at."""
         return [
-            _Ranking(self._probabilities[:, code], self._truth == code)
+            Ranking(self._probabilities[:, code], self._truth == code)
             for code in ([1] if self._binary else range(self._classes))
         ]
 
@@ -285,7 +273,7 @@ class ClassScorer(Scorer):
             ("f1", 2 * hits, support + chosen),
         ):
             values = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
-            mean = values[:, 1] if self._binary else _mean(values, present)
+            mean = values[:, 1] if self._binary else mean_over(values, present)
             found[name] = np.where(several, mean, np.nan)
         return found
 
@@ -297,60 +285,8 @@ class ClassScorer(Scorer):
         found = {}
         for name, columns in (("roc_auc", areas), ("average_precision", precisions)):
             values = np.stack(columns, axis=1)
-            found[name] = _mean(values, ~np.isnan(values))
+            found[name] = mean_over(values, ~np.isnan(values))
         return found
-
-
-@final
-class _Ranking:
-    """Rows in order of a score, sorted once: the higher, the likelier positive.
-
-    Parameters
-    ----------
-    scores
-        [N].
-    positive
-        Bool [N].
-    """
-
-    def __init__(self, scores: Floats, positive: NDArray[np.bool_]) -> None:
-        self._order = np.argsort(-scores, kind="stable")
-        self._positive = positive[self._order].astype(np.float64)
-        # Rows of equal score are one step of the curve.
-        self._steps = np.flatnonzero(np.diff(scores[self._order], prepend=np.nan))
-
-    def measure(self, counts: Floats) -> tuple[Floats, Floats]:
-        """Give the area under the ROC curve and the average precision of resamples [resamples, N].
-
-        Returns
-        -------
-        tuple
-            Two arrays [resamples], NaN where a resample lacks one of the classes.
-        """
-        seen = np.take(counts, self._order, axis=1)
-        hits = seen * self._positive
-        if len(self._steps) < len(self._order):
-            seen, hits = (np.add.reduceat(rows, self._steps, axis=1) for rows in (seen, hits))
-        passed = np.cumsum(hits, axis=1)
-        # Mann and Whitney: before how many positives does a negative row come? Those of its own
-        # step count half.
-        area = (
-            np.einsum("ij,ij->i", seen, passed)
-            - np.einsum("ij,ij->i", hits, passed)
-            - np.einsum("ij,ij->i", seen - hits, hits) / 2
-        )
-        total = np.cumsum(seen, axis=1)
-        positives = passed[:, -1].copy()
-        negatives = total[:, -1] - positives
-        # Rows that a resample lacks may stand first, where nothing has been seen yet.
-        np.divide(passed, np.maximum(total, 1), out=passed)
-        precision = np.einsum("ij,ij->i", hits, passed)
-        defined = (positives > 0) & (negatives > 0)
-        nothing = np.full(len(counts), np.nan)
-        return (
-            np.divide(area, positives * negatives, out=nothing.copy(), where=defined),
-            np.divide(precision, positives, out=nothing, where=defined),
-        )
 
 
 def _sums(weights: Floats, codes: NDArray[Any], classes: int) -> Floats:
@@ -358,19 +294,13 @@ def _sums(weights: Floats, codes: NDArray[Any], classes: int) -> Floats:
     return np.stack([np.bincount(codes, row, classes) for row in weights])
 
 
-def _mean(values: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """Average [resamples, classes] over the classes of a mask; NaN where there is none."""
-    count = mask.sum(axis=1)
-    total = np.where(mask, values, 0).sum(axis=1)
-    found: Floats = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-    return found
-
-
 def losses(task: Task, truth: NDArray[Any], prediction: NDArray[Any]) -> Floats:
-    """Give each row's loss [N]: the squared error or the log loss; see `score`."""
+    """Give each row's loss [N]: the squared error, or the (mean) log loss; see `score`."""
     if task == "regression":
         errors: Floats = prediction.astype(np.float64) - truth.astype(np.float64)
         return errors**2
+    if task == "multilabel":
+        return label_losses(truth, prediction)
     chosen = prediction[np.arange(len(truth)), truth].astype(np.float64)
     found: Floats = -np.log(np.clip(chosen, _LEAST, 1))
     return found

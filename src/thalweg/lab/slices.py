@@ -19,7 +19,7 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 from scipy import stats
 
-from thalweg.kinds.base import Task
+from thalweg.kinds.base import Task, Threshold
 from thalweg.lab.metrics import LEADING, score
 from thalweg.models.record import Slice
 from thalweg.stats.parsing import (
@@ -84,6 +84,7 @@ def worst_slices(
     prediction: NDArray[Any],
     *,
     kinds: Mapping[str, str] | None = None,
+    threshold: Threshold = None,
     most: int = 10,
 ) -> list[Slice]:
     """Find the groups of rows on which a model does worst.
@@ -99,6 +100,8 @@ def worst_slices(
     kinds
         Column -> kind: ``number`` and ``datetime`` columns are cut at quantiles, even where they
         are stored as text; others go by value. By default the Arrow type decides.
+    threshold
+        See `thalweg.lab.metrics.score`.
     most
         How many groups to give.
 
@@ -130,7 +133,7 @@ def worst_slices(
     slices = []
     for group in sorted(kept, key=lambda one: -one.effect)[:most]:
         inside = np.flatnonzero(_mask(group, groupings))
-        measured = score(task, truth[inside], prediction[inside])
+        measured = score(task, truth[inside], prediction[inside], threshold=threshold)
         words = (
             groupings[column].words[code]
             for column, code in zip(group.columns, group.codes, strict=True)

@@ -13,7 +13,8 @@ from thalweg.core.progress import Progress
 from thalweg.data.cache import Cache
 from thalweg.data.leakage import warnings as leakage
 from thalweg.data.loader import check_balance
-from thalweg.data.prepare import Prepared, Wishes, prepare
+from thalweg.data.parts import Prepared, Wishes
+from thalweg.data.prepare import prepare
 from thalweg.data.split import Split
 from thalweg.lab.baselines import check_names
 from thalweg.lab.report.wording import counted
@@ -46,6 +47,8 @@ class Question:
         Names of rivals; None for all that are installed.
     cache
         Where the encoded rows of large tables are kept; None keeps none.
+    files
+        The folder that paths in cells are meant from; None for that of the rows' own file.
     """
 
     source: Any
@@ -57,6 +60,7 @@ class Question:
     dials: Mapping[str, Any]
     baselines: Sequence[str] | None
     cache: Path | None
+    files: str | Path | None = None
 
 
 def study(question: Question, run: Run, folder: Path | None, progress: Progress) -> Model:
@@ -74,8 +78,8 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
         Told of every stage.
     """
     began = time.monotonic()
-    source = open_source(question.source)
-    test = None if question.test is None else open_source(question.test)
+    source = open_source(question.source, files=question.files)
+    test = None if question.test is None else open_source(question.test, files=question.files)
     split = Split.parse(question.split, test=0.0 if test is not None else 0.2, seed=run.seed)
     wishes = Wishes(question.target, question.columns, question.drop)
     # What cannot be is said before the work.

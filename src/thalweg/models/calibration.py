@@ -8,26 +8,32 @@ training rows, each answered by the members of the network that held it out.
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Literal, Self, final
+from typing import Any, Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize
+from scipy.special import expit
 
-from thalweg.core.errors import OptionError, near
 from thalweg.kinds.base import Task
 from thalweg.models.record import Plain
+from thalweg.models.thresholds import (
+    OBJECTIVES,
+    Costs,
+    fit_label_thresholds,
+    fit_threshold,
+    read_threshold,
+)
+
+__all__ = ["OBJECTIVES", "Calibration", "fit_scaling", "fit_threshold", "read_threshold"]
 
 Floats = NDArray[np.floating[Any]]
-Costs = tuple[float, float]
-"""What a false positive and a false negative cost."""
-
-Objective = Literal["f1", "accuracy", "balanced_accuracy"]
-OBJECTIVES: Final = ("f1", "accuracy", "balanced_accuracy")
-
 _LEAST: Final = 1e-30
 """The least probability: float32 holds it, and its logarithm is finite."""
+
+_MOST_CELLS: Final = 2_000_000
+"""How many of many rows' labels tell the temperature."""
 
 _SHARPEST: Final = 20.0
 """The largest inverse temperature; its inverse is the least."""
@@ -47,7 +53,10 @@ class Calibration(Plain):
         shares of the classes.
     threshold
         With two classes: the second is predicted from this calibrated probability on. None: the
-        likelier class is predicted.
+        likelier class is predicted. With several labels a row: one for each label.
+    labels
+        Whether each answer is the probability of a label of its own, so that a row may have
+        several; else those of a row's classes add up to 1.
     radius
         Regression: the interval's half width, in units of ``spread + floor`` where ``floor`` is
         set, else of the target as it was fitted. None: no intervals.
@@ -68,7 +77,8 @@ class Calibration(Plain):
 
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     bias: tuple[float, ...] = ()
-    threshold: float | None = Field(default=None, allow_inf_nan=False)
+    threshold: float | tuple[float, ...] | None = None
+    labels: bool = False
     radius: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     floor: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     level: float = Field(default=0.9, gt=0, lt=1)
@@ -90,16 +100,17 @@ class Calibration(Plain):
         Parameters
         ----------
         task
-            Regression, binary or multiclass.
+            What the answers are answers to.
         answers
-            Numbers [N] or [N, 1] in any one unit, or probabilities [N, classes].
+            Numbers [N] or [N, 1] in any one unit, or probabilities [N, classes] or [N, labels].
         truth
-            The same rows' numbers [N] in that unit, or class codes [N].
+            The same rows' numbers [N] in that unit, class codes [N], or labels [N, labels] as 0
+            and 1.
         spread
             Regression: the standard deviation [N] of the members' answers. With it intervals are
             wider where the members disagree.
         threshold
-            With two classes: see `read_threshold`.
+            With two classes or several labels: see `read_threshold`.
         bias
             Classes: whether each class's logit may be moved as well. Worth it where training rows
             were weighted or resampled; else a temperature is enough and cannot change the
@@ -116,17 +127,24 @@ class Calibration(Plain):
         if task == "regression":
             radius, floor = fit_radius(answers.reshape(len(truth)), truth, spread, level)
             return cls(radius=radius, floor=floor, level=level)
+        if task == "multilabel":
+            learned = cls(temperature=fit_label_scaling(answers, truth), labels=True, level=level)
+            chosen = fit_label_thresholds(learned.probabilities(answers), truth == 1, wanted)
+            return learned.model_copy(update={"threshold": chosen})
         temperature, biases = fit_scaling(answers, truth, bias=bias)
         learned = cls(temperature=temperature, bias=biases, level=level)
         if task == "multiclass":
             return learned
-        chosen = fit_threshold(learned.probabilities(answers)[:, 1], truth == 1, wanted)
-        return learned.model_copy(update={"threshold": chosen})
+        least = fit_threshold(learned.probabilities(answers)[:, 1], truth == 1, wanted)
+        return learned.model_copy(update={"threshold": least})
 
     def probabilities(self, answers: Floats) -> NDArray[np.float64]:
-        """Calibrate probabilities [N, classes]; the likeliest class stays so without a bias."""
+        """Calibrate probabilities [N, classes or labels]; without a bias their order stays."""
         if self.temperature == 1 and not self.bias:
             return answers.astype(np.float64)
+        if self.labels:
+            odds = _logits(answers) - _logits(1 - answers.astype(np.float64))
+            return np.asarray(expit(odds / self.temperature), np.float64)
         logits = _logits(answers) / self.temperature
         return _softmax(logits + np.array(self.bias) if self.bias else logits)
 
@@ -204,6 +222,22 @@ def fit_scaling(
     return 1.0, ()
 
 
+def fit_label_scaling(answers: Floats, truth: NDArray[Any]) -> float:
+    """Find the one temperature of all labels with the least log loss; see `fit_scaling`.
+
+    Parameters
+    ----------
+    answers
+        Probabilities [N, labels].
+    truth
+        0 or 1, [N, labels].
+    """
+    step = max(1, -(-answers.size // _MOST_CELLS))
+    likely = answers[::step].reshape(-1, 1).astype(np.float64)
+    pairs = np.concatenate([1 - likely, likely], axis=1)
+    return fit_scaling(pairs, truth[::step].reshape(-1).astype(np.int64))[0]
+
+
 def fit_radius(
     answers: Floats, truth: Floats, spread: Floats | None, level: float
 ) -> tuple[float | None, float | None]:
@@ -240,116 +274,6 @@ def fit_radius(
     rank = min(math.ceil((rows + 1) * level), rows)
     radius = float(np.partition(errors, rank - 1)[rank - 1])
     return radius, floor if floor > 0 else None
-
-
-def read_threshold(threshold: str | float | Costs) -> Objective | float | Costs:
-    """Say where the line between two classes is to be drawn.
-
-    Parameters
-    ----------
-    threshold
-        ``f1`` (harmonic mean of precision and recall), ``accuracy``, ``balanced_accuracy`` (mean
-        recall of both classes), a probability, or the costs of a false positive and a false
-        negative, as a pair or as text (``"1:5"``).
-
-    Raises
-    ------
-    OptionError
-        Where it is none of these.
-
-    Examples
-    --------
-    >>> read_threshold("f1"), read_threshold("0.3"), read_threshold("1:5")
-    ('f1', 0.3, (1.0, 5.0))
-    """
-    for name in OBJECTIVES:
-        if threshold == name:
-            return name
-    try:
-        if isinstance(threshold, (int, float)):
-            numbers = [float(threshold)]
-        else:
-            parts = threshold.split(":") if isinstance(threshold, str) else threshold
-            numbers = [float(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1 and 0 <= numbers[0] <= 1:
-        return numbers[0]
-    if len(numbers) == 2 and all(math.isfinite(n) and n > 0 for n in numbers):
-        return numbers[0], numbers[1]
-    raise OptionError(
-        f"threshold is {threshold!r}",
-        f"{', '.join(OBJECTIVES)}, a number from 0 to 1, or two costs above 0 such as 1:5",
-        near(threshold, OBJECTIVES) if isinstance(threshold, str) and not numbers else "",
-    )
-
-
-def fit_threshold(
-    probability: Floats, positive: NDArray[np.bool_], objective: Objective | float | Costs
-) -> float:
-    """Find the threshold that serves an objective best.
-
-    Parameters
-    ----------
-    probability
-        The calibrated probability [N] of the second class.
-    positive
-        Bool [N]: whether the row is of that class.
-    objective
-        See `read_threshold`; a number is given back as it is.
-
-    Returns
-    -------
-    float
-        Halfway between two neighbouring scores, so rows of equal score are never told apart. Of
-        the best thresholds the one in the middle. 0.5 where one class is all there is.
-
-    Examples
-    --------
-    >>> scores = np.array([0.1, 0.2, 0.6, 0.9])
-    >>> fit_threshold(scores, np.array([False, False, True, True]), "f1")
-    0.4
-    """
-    if isinstance(objective, float):
-        return objective
-    if positive.all() or not positive.any():
-        return 0.5
-    scores, places = np.unique(probability.astype(np.float64), return_inverse=True)
-    hits = np.bincount(places, weights=positive, minlength=len(scores))
-    misses = np.bincount(places, minlength=len(scores)) - hits
-    # Cut j lets the scores from j on be positive; the last cut lets none.
-    true = np.append(np.cumsum(hits[::-1])[::-1], 0)
-    false = np.append(np.cumsum(misses[::-1])[::-1], 0)
-    worth = _worth(true, false, float(true[0]), float(false[0]), objective)
-    best = np.flatnonzero(worth >= worth.max() - 1e-12)
-    cut = int(best[(len(best) - 1) // 2])
-    ends = np.concatenate([[min(0.0, scores[0])], scores, [max(1.0, scores[-1])]])
-    below, above = float(ends[cut]), float(ends[cut + 1])
-    middle = below + (above - below) / 2
-    if cut == len(scores):
-        # No score may reach a threshold that lets none through, though the score be 1.
-        return max(middle, math.nextafter(below, math.inf))
-    return middle if middle > below else above
-
-
-def _worth(
-    true: NDArray[np.float64],
-    false: NDArray[np.float64],
-    positives: float,
-    negatives: float,
-    objective: Objective | Costs,
-) -> NDArray[np.float64]:
-    """Say what each cut is worth, from its true and false positives [cuts]."""
-    match objective:
-        case "f1":
-            return 2 * true / (true + false + positives)
-        case "accuracy":
-            return (true + negatives - false) / (positives + negatives)
-        case "balanced_accuracy":
-            return (true / positives + 1 - false / negatives) / 2
-        case (false_positive, false_negative):
-            cost = false_positive * false + false_negative * (positives - true)
-            return -cost / (positives + negatives)
 
 
 def _log_loss(probabilities: NDArray[np.float64], truth: NDArray[Any]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, final
 
@@ -74,11 +74,14 @@ class Prediction:
     unreadable
         Column name -> bool [N]: cells that were there but could not be read, taken as missing.
         Only columns that have some.
+    refused
+        Why rows are ``dropped`` whose cells are damaged or not to be trusted -> bool [N].
     """
 
     columns: pa.RecordBatch
     dropped: NDArray[np.bool_]
     unreadable: Mapping[str, NDArray[np.bool_]]
+    refused: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @final
@@ -133,7 +136,7 @@ class Model:
 
     @property
     def task(self) -> Task:
-        """Regression, binary or multiclass."""
+        """Regression, binary, multiclass or multilabel."""
         task = self.schema.task
         if task is None:
             raise AssertionError
@@ -159,13 +162,16 @@ class Model:
     def _kind(self) -> Kind[Any, Any]:
         return KINDS[self._target.kind]
 
-    def predict(self, rows: pa.RecordBatch | pa.Table) -> Prediction:
+    def predict(self, rows: pa.RecordBatch | pa.Table, folder: Path | None = None) -> Prediction:
         """Predict rows: one or a million, with the same answer for the same row.
 
         Parameters
         ----------
         rows
             Raw rows [N] as they come from a source, with every column that the model reads.
+        folder
+            Where files that cells name are read from; None: none is, and rows that name one are
+            refused.
 
         Returns
         -------
@@ -177,7 +183,7 @@ class Model:
         ColumnError
             Where a column is missing or its type can never be of its kind.
         """
-        encoded = self.schema.encode(rows)
+        encoded = self.schema.encode(rows, folder)
         answers = self.answers(Arrays(encoded.fields))
         columns = self._columns(answers)
         if encoded.dropped.any():
@@ -187,7 +193,10 @@ class Model:
                 for name, array in columns.items()
             }
         return Prediction(
-            pa.RecordBatch.from_pydict(columns), encoded.dropped, self._unreadable(encoded.encoded)
+            pa.RecordBatch.from_pydict(columns),
+            encoded.dropped,
+            self._unreadable(encoded.encoded),
+            encoded.refused,
         )
 
     def answers(self, arrays: Arrays) -> Answers:
@@ -253,7 +262,8 @@ class Model:
             "seconds": self.seconds,
             "evaluation": None
             if self.evaluation is None
-            else self.evaluation.model_dump(mode="json"),
+            # What mistakes look like is for the report: a model is no place for others' pictures.
+            else self.evaluation.model_dump(mode="json", exclude={"mistakes"}),
         }
         tensors = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         artifact.save(

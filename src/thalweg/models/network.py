@@ -12,15 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from thalweg.blocks.stacked import StackedLinear, StackedMLP
+from thalweg.blocks.stacked import StackedMLP
+from thalweg.core.errors import OptionError, near
 from thalweg.core.seeds import derive
 from thalweg.data.arrays import Arrays, target_columns
 from thalweg.data.schema import Schema
 from thalweg.kinds import KINDS
-from thalweg.kinds.base import Head, LossOptions, Prepares
+from thalweg.kinds.base import Head, LossOptions, Masks, Prepares, Settles
+from thalweg.models.fusion import FUSIONS
 from thalweg.models.recipe import Recipe
 
 PREDICT_ROWS: Final = 8192
+
+PREDICT_BYTES: Final = 1 << 20
+"""So much encoded input is looked at together: what networks make of it is a hundred times more."""
 
 
 @final
@@ -39,6 +44,23 @@ class Outputs:
 
     answers: NDArray[np.float32]
     spread: NDArray[np.float32]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Which rows are mixed while training, and how (Zhang et al. 2018; Verma et al. 2019).
+
+    Parameters
+    ----------
+    partners
+        int64 [N]: the row that each row is mixed with.
+    share
+        How much of the row itself stays.
+    """
+
+    partners: Tensor
+    share: float
 
 
 @final
@@ -81,25 +103,35 @@ class Network(nn.Module):
                 }
             )
             tokens = sum(tokens_of(encoder) for encoder in self.encoders.values())
+            fusion = FUSIONS.get(recipe.fusion)
+            if fusion is None:
+                raise OptionError(
+                    f"fusion is {recipe.fusion!r}",
+                    "one of " + ", ".join(FUSIONS),
+                    near(recipe.fusion, FUSIONS),
+                )
+            self.fusion = fusion(recipe.members, tokens, recipe.embedding)
             self.body = StackedMLP(
                 recipe.members,
-                tokens * recipe.embedding,
+                self.fusion.outputs,
                 recipe.width,
                 recipe.depth,
                 recipe.dropout,
                 recipe.activation,
             )
-            self.last = StackedLinear(recipe.members, recipe.width, head.outputs)
-        with torch.no_grad():
-            self.last.bias.copy_(head.start().expand_as(self.last.bias))
+            self.last = head.layer(recipe.members, recipe.width)
 
-    def forward(self, features: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+    def forward(
+        self, features: Mapping[str, Mapping[str, Tensor]], blend: Blend | None = None
+    ) -> Tensor:
         """Give every member's outputs.
 
         Parameters
         ----------
         features
             Kind -> field -> tensor [N, ...].
+        blend
+            Mix what the encoders made of each row with that of another.
 
         Returns
         -------
@@ -109,11 +141,37 @@ class Network(nn.Module):
         tokens = torch.cat(
             [encoder(features[kind]) for kind, encoder in self.encoders.items()], dim=1
         )
+        present = torch.cat(
+            [
+                encoder.present(features[kind])
+                if isinstance(encoder, Masks)
+                else tokens.new_ones(len(tokens), tokens_of(encoder), dtype=torch.bool)
+                for kind, encoder in self.encoders.items()
+            ],
+            dim=1,
+        )
+        if blend is not None:
+            tokens = torch.lerp(tokens[blend.partners], tokens, blend.share)
+            present = present | present[blend.partners]
         rows, count, width = tokens.shape
         own = width // self._members  # nothing is left to be inferred: there may be no rows
         slices = tokens.view(rows, count, self._members, own).permute(2, 0, 1, 3)
-        outputs: Tensor = self.last(self.body(slices.reshape(self._members, rows, count * own)))
+        outputs: Tensor = self.last(self.body(self.fusion(slices, present)))
         return outputs
+
+    def settle(self, features: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Do, once, the work of parts that never learn; `forward` takes what comes of it."""
+        return {
+            kind: encoder.settle(features[kind])
+            if isinstance(encoder, Settles)
+            else dict(features[kind])
+            for kind, encoder in self.encoders.items()
+        }
+
+    @property
+    def settles(self) -> bool:
+        """Whether some part never learns."""
+        return any(isinstance(encoder, Settles) for encoder in self.encoders.values())
 
     def prepare(self, arrays: Arrays) -> None:
         """Let the encoders choose what depends on training rows, once, before the first step."""
@@ -138,6 +196,16 @@ class Network(nn.Module):
             }
             for kind, fields in features.items()
         }
+
+
+def piece_rows(arrays: Arrays) -> int:
+    """Say how many rows are looked at together; it depends on the kinds of columns alone.
+
+    Wide rows (pictures, sounds) go by few.
+    """
+    fields = [array for kind in arrays.features.values() for array in kind.values()]
+    row = sum(array.itemsize * math.prod(array.shape[1:]) for array in fields)
+    return int(max(16, min(PREDICT_ROWS, 2 ** round(math.log2(PREDICT_BYTES / max(1, row))))))
 
 
 def tokens_of(encoder: nn.Module) -> int:
@@ -174,8 +242,9 @@ def forward_all(network: Network, arrays: Arrays, held: NDArray[np.int64] | None
         What the members say, and how far apart they are.
     """
     answers, spreads = [], []
-    for start in range(0, max(1, len(arrays)), PREDICT_ROWS):
-        rows = slice(start, start + PREDICT_ROWS)
+    size = piece_rows(arrays)
+    for start in range(0, max(1, len(arrays)), size):
+        rows = slice(start, start + size)
         outputs = network(network.tensors(arrays.take(rows).features)).float()
         spreads.append(_spread(outputs).numpy())
         if held is not None:

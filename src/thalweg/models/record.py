@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -139,6 +139,79 @@ class Baseline(Plain):
     rows: int | None = None
 
 
+class Label(Plain):
+    """How a model does at one of several labels a row.
+
+    Parameters
+    ----------
+    name
+        The label.
+    support
+        How many rows have it.
+    precision, recall, f1
+        Of the rows given it, of those that have it, and of both.
+    average_precision
+        Over all thresholds; None where no row has it, or all have.
+    threshold
+        From which probability on it is given.
+    """
+
+    name: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float | None = None
+    threshold: float = 0.5
+
+
+class Exhibit(Plain):
+    """A cell of a row that went wrong, as the network saw it.
+
+    Parameters
+    ----------
+    column
+        Its column.
+    media
+        What it is: a ``image`` (PNG), a sound (``audio``, WAV), a ``text``, or another ``value``.
+    data
+        The cell as text; a picture or a sound in base64. Empty where it is missing.
+    pieces
+        Of a text: its pieces in order, and how much each spoke for the prediction: what the
+        prediction's probability (or a predicted number) loses without it.
+    note
+        What a reader must know: that the cell is missing, or too large to be kept.
+    """
+
+    column: str
+    media: Literal["image", "audio", "text", "value"]
+    data: str
+    pieces: list[tuple[str, float]] = []
+    note: str = ""
+
+
+class Mistake(Plain):
+    """A row that the model judged badly.
+
+    Parameters
+    ----------
+    truth, prediction
+        In words.
+    probability
+        What the model gave the prediction; None for a number.
+    loss
+        The row's loss.
+    exhibits
+        Its cells, those to look at and listen to first.
+    """
+
+    truth: str
+    prediction: str
+    probability: float | None = None
+    loss: float
+    exhibits: list[Exhibit] = []
+
+
 class Evaluation(Plain):
     """How a model does on rows it never saw."""
 
@@ -149,9 +222,11 @@ class Evaluation(Plain):
     baselines: dict[str, Baseline] = {}
     classes: list[str] = []
     confusion: list[list[int]] = []
-    threshold: float | None = None
+    labels: list[Label] = []
+    threshold: float | tuple[float, ...] | None = None
     calibration: dict[str, Curve] = {}
     residuals: Curve | None = None
     slices: list[Slice] = []
+    mistakes: list[Mistake] = []
     importances: list[Importance] = []
     warnings: list[str] = []

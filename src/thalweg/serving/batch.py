@@ -12,12 +12,12 @@ from typing import Final, final
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from thalweg.core.errors import ColumnError, OptionError, SourceError
 from thalweg.core.files import clear_of_disk
 from thalweg.core.progress import Progress
-from thalweg.data.schema import require
+from thalweg.data.passes import batch_rows, row_bytes, told
+from thalweg.data.schema import CLEANED, require
 from thalweg.models.model import Model, Prediction
 from thalweg.sources import Reject, Source, open_sink
 from thalweg.sources.memory import MemorySource
@@ -99,17 +99,18 @@ def predict(
     columns = None if keep else model.schema.names
     progress.start("predict", source.length(), "rows")
     done = 0
-    for batch in source.batches(columns, ROWS):
+    size = batch_rows(source, row_bytes(model.schema), most=ROWS)
+    for batch in source.batches(columns, size):
         tally.reject(batch.rejects)
         rows = batch.rows
         if not rows.num_rows:
             continue
-        prediction = model.predict(rows)
+        prediction = model.predict(rows, source.folder)
         if not done:
             _check(rows, prediction, source)
         for name, cells in prediction.unreadable.items():
             tally.unreadable[name] += int(cells.sum())
-        tally.reject(_set_aside(rows, prediction.dropped, source.uri, done))
+        tally.reject(_set_aside(rows, prediction, source.uri, done))
         stays = pa.array(~prediction.dropped)
         answers = prediction.columns
         joined = _beside(rows, answers) if keep else answers
@@ -126,13 +127,12 @@ def predict(
 
 
 def _set_aside(
-    rows: pa.RecordBatch, dropped: NDArray[np.bool_], origin: str, before: int
+    rows: pa.RecordBatch, prediction: Prediction, origin: str, before: int
 ) -> Iterator[Reject]:
-    """Write down the rows that a cleaning option sets aside."""
-    why = "set aside by a cleaning option"
-    content = rows.filter(pa.array(dropped)).to_pylist()
-    for row, cells in zip(np.flatnonzero(dropped).tolist(), content, strict=True):
-        yield Reject(origin, before + row + 1, why, str(cells)[:10_000])
+    """Write down the rows that are refused, or set aside by a cleaning option."""
+    for row in np.flatnonzero(prediction.dropped).tolist():
+        reasons = (why for why, mask in prediction.refused.items() if mask[row])
+        yield Reject(origin, before + row + 1, next(reasons, CLEANED), told(rows.slice(row, 1)))
 
 
 def _check(rows: pa.RecordBatch, prediction: Prediction, source: Source) -> None:

@@ -7,6 +7,7 @@ their own (`thalweg.sources.databases`).
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Final
 
 from thalweg.core.errors import SourceError, near
@@ -22,6 +23,7 @@ from thalweg.sources.databases.address import (
 )
 from thalweg.sources.databases.sql import SqlSink, SqlSource
 from thalweg.sources.files import FileSource
+from thalweg.sources.folders import InFolder
 from thalweg.sources.memory import MemorySource
 from thalweg.sources.paths import COMPRESSIONS, find, shown, suffix_of, uri_of
 from thalweg.sources.places import Place
@@ -45,7 +47,9 @@ WRITERS: Final = {
 }
 
 
-def open_source(given: Any, query: str | None = None) -> Source:
+def open_source(
+    given: Any, query: str | None = None, files: str | os.PathLike[str] | None = None
+) -> Source:
     """Open whatever rows can come from.
 
     Parameters
@@ -57,6 +61,9 @@ def open_source(given: Any, query: str | None = None) -> Source:
         (``postgresql://host/shop?table=orders``), or a `Source`, which is given back.
     query
         Asked of the database that the URI names, instead of a table.
+    files
+        The folder that paths in the cells (of pictures, of sounds) are meant from and may lead
+        into; by default the folder of the rows' own files.
 
     Raises
     ------
@@ -68,6 +75,12 @@ def open_source(given: Any, query: str | None = None) -> Source:
     >>> open_source({"a": [1, 2]}).schema().names
     ['a']
     """
+    found = _open(given, query)
+    return found if files is None else InFolder(found, Path(files))
+
+
+def _open(given: Any, query: str | None) -> Source:
+    """See `open_source`."""
     if isinstance(given, Source):
         return given
     if not isinstance(given, str | os.PathLike):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -127,6 +128,11 @@ class Source(ABC):
     def repeatable(self) -> bool:
         """Whether the same rows come in the same order as long as the fingerprint is the same."""
         return True
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder that paths in its cells are meant from; None where there is none."""
+        return None
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final, cast, final
 
 import numpy as np
@@ -98,6 +100,13 @@ class FileSource(Source):
     def uri(self) -> str:
         """What the user wrote, free of secrets."""
         return self._uri
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that all of the files lie in; None where they are remote."""
+        if any(place.files is not None for place in self._places):
+            return None
+        return Path(os.path.commonpath([Path(place.path).parent for place in self._places]))
 
     def schema(self) -> pa.Schema:
         """Give the columns that all files share, in the first file's order, then the folders'.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, final
 
 import pyarrow as pa
@@ -58,6 +59,11 @@ class MemorySource(Source):
             if rows.num_rows:
                 done += rows.num_rows
                 yield Batch(rows, Position(0, done))
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the process works in."""
+        return Path.cwd()
 
     def length(self) -> int | None:
         """Give the number of rows."""
@@ -131,6 +137,9 @@ def _column(values: list[Any]) -> pa.Array:
 
 def _stored(kind: pa.DataType) -> pa.DataType:
     """Give the plain type of a view (as Polars keeps texts), which many readers do not know."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = kind.value_field.with_type(_stored(kind.value_type))
+        return pa.list_(inner) if pa.types.is_list(kind) else pa.large_list(inner)
     if pa.types.is_string_view(kind):
         return pa.large_string()
     return pa.large_binary() if pa.types.is_binary_view(kind) else kind

@@ -43,6 +43,17 @@ def sort_of(kind: pa.DataType) -> Sort:  # one for each sort of value
     return "number" if counted or pt.is_time(kind) or pt.is_duration(kind) else "opaque"
 
 
+def is_bytes(kind: pa.DataType) -> bool:
+    """Say whether values of an Arrow type are bytes, however they are stored."""
+    stored = pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind)
+    return bool(stored or pt.is_binary_view(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Say whether values of an Arrow type are lists, of one length or of any."""
+    return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind))
+
+
 def type_name(kind: pa.DataType) -> str:
     """Name an Arrow type; how text is stored (large, view, dictionary) makes no difference.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from thalweg.core.errors import ArtifactError
 from thalweg.stats.texts import TextBytes
 
-VERSION: Final = 1
+VERSION: Final = 2
 _MAGIC: Final = b"thalweg-summary\n"
 _DIGEST: Final = 16
 _TYPES: Final = {"<i8": np.int64, "<u8": np.uint64, "<f8": np.float64, "|u1": np.uint8}
@@ -52,19 +52,22 @@ class State:
         return State(values, arrays)
 
     def put_texts(self, name: str, texts: pa.Array) -> None:
-        """Take texts without nulls in."""
-        raw = TextBytes.of(texts.cast(pa.large_string()))
+        """Take texts or bytes without nulls in."""
+        raw = TextBytes.of(texts.cast(pa.large_binary()))
         self.arrays[f"{name}.lengths"] = raw.lengths
         self.arrays[f"{name}.bytes"] = raw.data[:-8]
 
-    def texts(self, name: str) -> pa.Array:
-        """Give texts back as a large_string array; bytes that are no UTF-8 raise."""
+    def texts(self, name: str, kind: pa.DataType | None = None) -> pa.Array:
+        """Give texts back as an array of large_string, where bytes that are no UTF-8 raise.
+
+        ``kind`` may be large_binary: bytes, whatever they are.
+        """
         lengths, data = self.arrays[f"{name}.lengths"], self.arrays[f"{name}.bytes"]
         offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
         if (lengths < 0).any() or offsets[-1] != len(data):
             raise ValueError(name)
         buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(data.tobytes())]
-        texts = pa.Array.from_buffers(pa.large_string(), len(lengths), buffers)
+        texts = pa.Array.from_buffers(kind or pa.large_string(), len(lengths), buffers)
         texts.validate(full=True)
         return texts
 

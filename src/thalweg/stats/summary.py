@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from thalweg.stats.arrays import (
     bits_of,
+    is_bytes,
+    is_list,
     plain,
     present,
     seconds_of,
@@ -27,6 +29,7 @@ from thalweg.stats.arrays import (
     type_name,
     unique_counts,
 )
+from thalweg.stats.cells import CellSample
 from thalweg.stats.codec import State, Summary
 from thalweg.stats.counts import ValueCounts
 from thalweg.stats.dates import FORMATS, read_dates, reading_order
@@ -98,11 +101,14 @@ class ColumnSummary(Summary):
 
     __slots__ = (
         "_blanks",
+        "_cells",
         "_counts",
+        "_items",
         "_lengths",
         "_missing_texts",
         "_pending",
         "_read",
+        "_sizes",
         "_texts",
         "_times",
         "_typed",
@@ -132,6 +138,9 @@ class ColumnSummary(Summary):
         self._read = NumberSummary()  # numbers that came as text
         self._times: dict[str, NumberSummary] = {}  # by format
         self._values = DistinctSample()
+        self._cells = CellSample()  # of texts and bytes
+        self._sizes = NumberSummary()  # of lists
+        self._items: ColumnSummary | None = None  # of all lists
 
     def update(self, array: pa.Array | pa.ChunkedArray, hashes: Hashes | None = None) -> None:
         """Take values in.
@@ -178,6 +187,10 @@ class ColumnSummary(Summary):
         self._typed.merge(other._typed)
         self._read.merge(other._read)
         self._values.merge(other._values)
+        self._cells.merge(other._cells)
+        self._sizes.merge(other._sizes)
+        if other._items is not None:
+            self._listed().merge(other._items)
         for name, times in other._times.items():
             self._times.setdefault(name, NumberSummary()).merge(times)
 
@@ -282,6 +295,26 @@ class ColumnSummary(Summary):
         self._settle()
         return self._values.texts()
 
+    def cells(self) -> pa.Array:
+        """Give distinct texts or bytes in full, drawn evenly: the same ones for the same values.
+
+        Up to 16,384 of them, and as many as 8 MiB hold; at least one. Texts, without the blanks
+        around them, come as large_string; large_binary where any cell came as bytes.
+        """
+        self._settle()
+        cells = self._cells.cells()
+        return cells.cast(pa.large_string()) if self.texts else cells
+
+    @property
+    def sizes(self) -> NumberSummary:
+        """How many items each list has. To be read, not changed."""
+        return self._sizes
+
+    @property
+    def items(self) -> ColumnSummary:
+        """The items of all lists, as a column of their own. To be read, not changed."""
+        return self._items if self._items is not None else ColumnSummary()
+
     def describe(self) -> dict[str, Any]:
         """Put the main figures into a JSON-able dict, for a profile."""
         missing = self.nulls + self.missing_texts
@@ -320,8 +353,12 @@ class ColumnSummary(Summary):
             ("typed", self._typed),
             ("read", self._read),
             ("sample", self._values),
+            ("cells", self._cells),
+            ("sizes", self._sizes),
         ):
             state.put(name, part.state())
+        if self._items is not None:
+            state.put("items", self._items.state())
         state.values["times"] = sorted(self._times)
         for name in state.values["times"]:
             state.put(f"times:{name}", self._times[name].state())
@@ -340,6 +377,10 @@ class ColumnSummary(Summary):
         made._typed = NumberSummary.from_state(state.part("typed"))
         made._read = NumberSummary.from_state(state.part("read"))
         made._values = DistinctSample.from_state(state.part("sample"))
+        made._cells = CellSample.from_state(state.part("cells"))
+        made._sizes = NumberSummary.from_state(state.part("sizes"))
+        if "items" in state.values:
+            made._items = ColumnSummary.from_state(state.part("items"))
         for name in state.values["times"]:
             if name not in (TIMESTAMP, *FORMATS):
                 raise ValueError(name)
@@ -382,6 +423,24 @@ class ColumnSummary(Summary):
                 self._values.update(
                     hashes, weights, lambda where: canonical_text(_take(values, where))
                 )
+                if is_bytes(values.type):
+                    self._cells.update(hashes, values)
+                elif is_list(values.type):
+                    self._take_lists(values, weights)
+
+    def _take_lists(self, lists: pa.Array, weights: Counts | None) -> None:
+        """Take lists in: how long they are, and their items."""
+        if weights is not None:
+            lists = _take(lists, np.repeat(np.arange(len(lists)), weights))
+        lengths, often = unique_counts(pc.list_value_length(lists).to_numpy().astype(np.int64))
+        self._sizes.update(lengths.astype(np.float64), often)
+        self._listed().update(pc.list_flatten(lists))
+
+    def _listed(self) -> ColumnSummary:
+        """Give the summary of all lists' items, made when the first comes."""
+        if self._items is None:
+            self._items = ColumnSummary()
+        return self._items
 
     def _take_texts(self, texts: pa.LargeStringArray, counts: Counts) -> None:
         """Take distinct texts in, each so many times."""
@@ -406,6 +465,7 @@ class ColumnSummary(Summary):
         canonical = without_zeros(trimmed, numbers)
         self._counts.update(canonical, counts)
         self._values.update(hash_said(trimmed, numbers), counts, _taker(canonical))
+        self._cells.update(hash_text(trimmed), trimmed)
 
     def _take_integers(self, values: pa.Array, weights: Counts | None) -> None:
         """Take integers in; those beyond int64 as floats."""

@@ -24,7 +24,7 @@ from thalweg.core.errors import OptionError
 from thalweg.core.seeds import derive
 from thalweg.data.arrays import Arrays
 from thalweg.data.loader import Loader
-from thalweg.models.network import Network, Outputs, forward_all
+from thalweg.models.network import Blend, Network, Outputs, forward_all
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Epoch
 from thalweg.training import optimizers, schedules
@@ -199,7 +199,7 @@ class Loop:
                 epoch=number,
                 steps=at.steps,
                 seconds=at.spent,
-                learning_rate=self.optimizer.param_groups[0]["lr"],
+                learning_rate=self.optimizer.param_groups[0]["lr"],  # of what is learned anew
                 train_loss=float(at.loss) / max(1, at.steps),
                 validation_loss=loss,
                 metric=metric,
@@ -226,19 +226,34 @@ class Loop:
             self.recipe.schedule, self.steps_done, self.steps, self.recipe.warmup
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * scale
+            group["lr"] = self.recipe.learning_rate * scale * group["rate"]
         self.optimizer.zero_grad(set_to_none=True)
+        blend = self._blend(len(batch))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            outputs = self.network(self.network.tensors(batch.features))
+            outputs = self.network(self.network.tensors(batch.features), blend).float()
         target = {name: torch.from_numpy(array) for name, array in batch.target.items()}
-        losses = self.network.head.loss(outputs.float(), target)
+        losses = self.network.head.loss(outputs, target)
+        if blend is not None:
+            others = {name: tensor[blend.partners] for name, tensor in target.items()}
+            losses = torch.lerp(self.network.head.loss(outputs, others), losses, blend.share)
         # Each member learns from its own mean loss: the sum keeps their gradients apart.
-        members = losses.mean(dim=1) if batch.weights is None else _mean(losses, batch.weights)
+        weights = batch.weights
+        if weights is not None and blend is not None:
+            weights = weights * weights[blend.partners.numpy()]  # no member sees what it holds out
+        members = losses.mean(dim=1) if weights is None else _mean(losses, weights)
         torch.autograd.backward(members.sum())
         if self.recipe.clip:
             self.network.clip(self.recipe.clip)
         self.optimizer.step()
         return members.detach().mean()
+
+    def _blend(self, rows: int) -> Blend | None:
+        """Draw which rows of a batch are mixed, and how."""
+        if not self.recipe.mixup:
+            return None
+        alpha = torch.tensor(self.recipe.mixup)
+        pair = torch._standard_gamma(alpha.expand(2))  # of torch's own random numbers
+        return Blend(torch.randperm(rows), float(pair[0] / pair.sum().clamp_min(1e-12)))
 
     def outputs(self) -> Outputs:
         """Run the network over the judged rows, in the loop's own arithmetic."""

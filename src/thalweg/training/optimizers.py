@@ -52,12 +52,17 @@ def decayed(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Part a module's parameters into those that decay and those that do not.
 
     Biases, scales and embeddings' offsets keep their size: only tensors whose name ends in
-    ``weight`` decay.
+    ``weight`` decay. Parameters that bring an attribute ``rate`` (of a network that was trained
+    before) learn at that share of the learning rate, and come last; what does not learn, not at
+    all.
     """
-    decay = [p for name, p in module.named_parameters() if name.endswith("weight")]
-    rest = [p for name, p in module.named_parameters() if not name.endswith("weight")]
-    groups: list[dict[str, object]] = [
-        {"params": decay, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            key = float(getattr(parameter, "rate", 1.0)), name.endswith("weight")
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": some, "weight_decay": weight_decay if decays else 0.0, "rate": rate}
+        for (rate, decays), some in groups.items()
+        if some
     ]
-    return [group for group in groups if group["params"]]

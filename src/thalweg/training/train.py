@@ -6,7 +6,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, final
@@ -19,13 +19,13 @@ from thalweg.core.errors import OptionError
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
 from thalweg.data.loader import Draw, Loader, class_weights, classes_of
-from thalweg.data.prepare import Prepared
+from thalweg.data.parts import Prepared
 from thalweg.data.shards import Held
 from thalweg.data.split import folds
 from thalweg.kinds.base import Task
 from thalweg.models.calibration import Calibration, fit_scaling
 from thalweg.models.model import Model
-from thalweg.models.network import Network, Outputs, forward_all
+from thalweg.models.network import Network, Outputs, forward_all, piece_rows
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Rows, Training
 from thalweg.training.callbacks.averaging import Averaging
@@ -44,6 +44,9 @@ FOLDS: Final = 8
 """Every member learns from seven eighths of the training rows, or from all of them."""
 
 MOST_JUDGED: Final = 20_000
+
+SETTLED: Final = 256
+"""Rows whose fixed parts are done together: progress is told after each."""
 
 
 @final
@@ -105,31 +108,22 @@ def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> M
     OptionError
         Where an option cannot be, or a run is resumed with others.
     """
-    if run.balance != "none" and prepared.schema.task == "regression":
-        raise OptionError(
-            f"the balance is {run.balance!r} and the target a number",
-            "a target of classes to balance",
-            "Leave out --balance.",
-        )
-    if run.threshold is not None and prepared.schema.task != "binary":
-        raise OptionError(
-            f"the threshold is {run.threshold!r} and the target not of two classes",
-            "a target of two classes to decide between",
-            "Leave out --threshold.",
-        )
+    _check_options(prepared.schema.task, run)
     if run.balance == "focal" and not recipe.focusing:
         recipe = recipe.turned({"focusing": 2.0})
     settings = dict(run.settings or {})
     plan = _kept_plan(run, settings, prepared.fingerprint)
     if plan is not None:
         recipe = plan.recipe
-    loop, stopping = build_loop(prepared, recipe, run, progress)
+    network = build_network(prepared, recipe, run.seed)
+    prepared = _settled(network, prepared, progress)
+    loop, stopping = build_loop(prepared, network, recipe, run, progress)
     if plan is None:
         if run.seconds is not None:
             fitted = fitting(recipe, loop.loader.steps, pace_of(loop), run.seconds)
             if fitted != recipe:
                 progress.note(_fits(fitted, recipe))
-                loop, stopping = build_loop(prepared, fitted, run, progress)
+                loop, stopping = build_loop(prepared, network, fitted, run, progress)
         if run.folder is not None:
             # The plan first: without one, no leftover of another run is ever gone on from.
             (run.folder / PLAN).unlink(missing_ok=True)
@@ -142,6 +136,25 @@ def train(prepared: Prepared, recipe: Recipe, run: Run, progress: Progress) -> M
     began = time.monotonic()
     loop.fit()
     return _model(prepared, loop, stopping, run, time.monotonic() - began)
+
+
+def _check_options(task: Task | None, run: Run) -> None:
+    """Refuse to balance what has no classes, and to decide where there is nothing to decide."""
+    # The focal loss asks for no classes: each label is there or not.
+    classes = ("binary", "multiclass", *(["multilabel"] if run.balance == "focal" else []))
+    if run.balance != "none" and task not in classes:
+        what = "a number" if task == "regression" else "several labels a row"
+        raise OptionError(
+            f"the balance is {run.balance!r} and the target {what}",
+            "a target of classes to balance",
+            "Leave out --balance.",
+        )
+    if run.threshold is not None and task not in ("binary", "multilabel"):
+        raise OptionError(
+            f"the threshold is {run.threshold!r} and the target not of two classes",
+            "a target of two classes, or of several labels a row, to decide between",
+            "Leave out --threshold.",
+        )
 
 
 def _fits(fitted: Recipe, recipe: Recipe) -> str:
@@ -171,16 +184,48 @@ def _kept_plan(run: Run, settings: Mapping[str, Any], fingerprint: str) -> Plan 
     return plan
 
 
+def build_network(prepared: Prepared, recipe: Recipe, seed: int) -> Network:
+    """Build a network that has not learned yet, but has chosen what is chosen from the rows."""
+    network = Network(prepared.schema, recipe, seed)
+    network.prepare(prepared.train.arrays)
+    return network
+
+
+def _settled(network: Network, prepared: Prepared, progress: Progress) -> Prepared:
+    """Do the work of a network's fixed parts once for each row that is held in memory."""
+    if not network.settles or not isinstance(prepared.train.store, Held):
+        return prepared
+    progress.start("settle", prepared.train.rows + prepared.validation.rows, "rows")
+    network.eval()
+    parts = []
+    for part in (prepared.train, prepared.validation):
+        size, pieces = min(SETTLED, piece_rows(part.arrays)), []
+        for start in range(0, max(1, len(part.arrays)), size):
+            rows = part.arrays.take(slice(start, start + size))
+            with torch.inference_mode():
+                done = network.settle(network.tensors(rows.features))
+            features = {
+                kind: {name: tensor.numpy() for name, tensor in fields.items()}
+                for kind, fields in done.items()
+            }
+            pieces.append(Arrays(features, rows.target))
+            progress.advance(len(rows))
+        arrays = Arrays.join(pieces)
+        parts.append(replace(part, arrays=arrays, store=Held(arrays)))
+    progress.stop()
+    return replace(prepared, train=parts[0], validation=parts[1])
+
+
 def build_loop(
-    prepared: Prepared, recipe: Recipe, run: Run, progress: Progress
+    prepared: Prepared, network: Network, recipe: Recipe, run: Run, progress: Progress
 ) -> tuple[Loop, EarlyStopping]:
-    """Build a fresh network and the loop around it."""
+    """Build the loop around a network that has not learned yet."""
     schema = prepared.schema
     fold = folds_of(prepared, run.seed)
     loader = _loader(prepared, recipe, run, fold)
     judged = _few(judged_rows(prepared, fold, recipe.members))
     balanced = run.balance != "none"
-    judge = Judge(judged.arrays, regression=schema.task == "regression", balanced=balanced)
+    judge = Judge(judged.arrays, schema.task, balanced=balanced)
     stopping = EarlyStopping(recipe.patience)
     callbacks: list[Callback] = [Averaging(recipe.averaging)] if recipe.averaging else []
     callbacks.append(stopping)
@@ -189,8 +234,6 @@ def build_loop(
     callbacks.append(Showing(progress, judge.metric))
     if run.folder is not None:
         callbacks.append(Checkpoints(run.folder / CHECKPOINT, run.every))
-    network = Network(schema, recipe, run.seed)
-    network.prepare(prepared.train.arrays)
     loop = Loop(
         network, recipe, loader, judged, judge, run.seed, callbacks, bfloat16=has_bfloat16()
     )
@@ -221,7 +264,7 @@ def folds_of(prepared: Prepared, seed: int) -> NDArray[np.int64] | None:
     if len(prepared.validation.arrays):
         return None
     arrays = prepared.train.arrays
-    classes = None if prepared.schema.task == "regression" else classes_of(arrays)
+    classes = classes_of(arrays) if prepared.schema.task in ("binary", "multiclass") else None
     return folds(prepared.train.groups, FOLDS, seed, classes)
 
 
@@ -256,8 +299,8 @@ class Judge:
     ----------
     validation
         The encoded rows.
-    regression
-        Whether the target is a number; else it has classes.
+    task
+        What is predicted.
     balanced
         Whether the training rows were balanced. Then the shares of the classes are put right
         before the loss is taken, as calibration does in the end: else learning would look like
@@ -267,13 +310,15 @@ class Judge:
     def __init__(
         self,
         validation: Arrays,
+        task: Task | None,
         *,
-        regression: bool,
         balanced: bool = False,
     ) -> None:
         self._balanced = balanced
-        self.metric = "rmse" if regression else "log_loss"
-        self._truth = validation.target["value" if regression else "code"][:, 0]
+        self._labels = task == "multilabel"
+        self.metric = "rmse" if task == "regression" else "log_loss"
+        field = {"regression": "value", "multilabel": "labels"}.get(task or "", "code")
+        self._truth = validation.target[field][:, 0]
 
     def __call__(self, outputs: Outputs) -> tuple[float, float]:
         """Give the mean squared error and its root, or the log loss twice."""
@@ -281,6 +326,10 @@ class Judge:
         if self.metric == "rmse":
             loss = float(np.mean((answers[:, 0] - self._truth) ** 2))
             return loss, loss**0.5
+        if self._labels:
+            likely = np.where(self._truth == 1, answers, 1 - answers)
+            loss = float(-np.log(np.clip(likely, 1e-12, None)).mean())
+            return loss, loss
         if self._balanced:
             temperature, bias = fit_scaling(answers, self._truth, bias=True)
             answers = Calibration(temperature=temperature, bias=bias).probabilities(answers)
@@ -345,9 +394,12 @@ def _calibrate(task: Task, outputs: Outputs, judged: Judged, run: Run) -> Calibr
         # A member that holds rows out tells nothing of how far all members are apart there.
         spread = outputs.spread if judged.held is None else None
         return Calibration.fit(task, outputs.answers, truth, spread=spread)
+    threshold = "f1" if run.threshold is None else run.threshold
+    if task == "multilabel":
+        labels = judged.arrays.target["labels"][:, 0]
+        return Calibration.fit(task, outputs.answers, labels, threshold=threshold)
     bias = run.balance in ("weights", "oversample", "undersample", "focal")
     truth = classes_of(judged.arrays)
-    threshold = "f1" if run.threshold is None else run.threshold
     return Calibration.fit(task, outputs.answers, truth, threshold=threshold, bias=bias)
 
 

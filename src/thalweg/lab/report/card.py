@@ -52,11 +52,13 @@ def render_card(
         Equal arguments give equal texts.
     """
     found = standing.contests(evaluation) if evaluation else []
+    labelled = evaluation is not None and evaluation.labels
     told = list(dict.fromkeys([*warnings, *(evaluation.warnings if evaluation else ())]))
     parts = [
         _purpose(name, schema, rows, evaluation, found),
         *([_section("Warnings", _bullets(map(escaped, told)))] if told else []),
         _section("How well it does", _figures(evaluation, found, training)),
+        *([_section("How each label fares", _labels(evaluation))] if labelled else []),
         _section("Where it is weak", _weak(evaluation)),
         _section("What it was trained on", _data(schema, fingerprint, rows)),
         _section("Limits", _limits(rows, evaluation, found)),
@@ -110,7 +112,8 @@ def _purpose(
     if evaluation and evaluation.classes:
         shown = wording.joined(quoted(one, 40) for one in evaluation.classes[:20])
         more = len(evaluation.classes) - 20
-        lines.append(f"Classes: {shown}{f' (and {more:,} more)' if more > 0 else ''}.")
+        what = "Labels" if evaluation.task == "multilabel" else "Classes"
+        lines.append(f"{what}: {shown}{f' (and {more:,} more)' if more > 0 else ''}.")
     if evaluation and found:
         lines.append(escaped(standing.headline(evaluation, rows.train, found[0])))
     return "\n\n".join(lines)
@@ -142,6 +145,20 @@ def _figures(evaluation: Evaluation | None, found: Sequence[Contest], training: 
         names = wording.joined(escaped(contest.metric.label, 40) for contest in worse)
         notes.append(f"A baseline is better at {names}, by more than chance explains.")
     return "\n".join([*notes, "", *lines])
+
+
+def _labels(evaluation: Evaluation | None) -> str:
+    rows = tables.label_rows(evaluation) if evaluation else []
+    lines = [
+        "| label | rows | precision | recall | F1 | average precision | given from |",
+        "|---|" + "---:|" * 6,
+    ]
+    lines += [
+        f"| {quoted(one.name)} | {one.support} | {one.precision} | {one.recall} | {one.f1} "
+        f"| {one.ranked} | {one.threshold} |"
+        for one in rows
+    ]
+    return "\n".join(lines)
 
 
 def _weak(evaluation: Evaluation | None) -> str:

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from thalweg.data.schema import Schema
-from thalweg.lab.report import plots, profiles, standing, tables, wording
+from thalweg.lab.report import mistakes, plots, profiles, standing, tables, wording
 from thalweg.models.record import Evaluation, Rows, Training
 from thalweg.stats import TableSummary
 
@@ -25,6 +25,7 @@ TASKS: Final = {
     "regression": "regression",
     "binary": "classification, two classes",
     "multiclass": "classification",
+    "multilabel": "several labels a row",
 }
 
 
@@ -63,6 +64,7 @@ def render_report(
         One HTML file. Equal arguments give equal texts.
     """
     found = standing.contests(evaluation)
+    wrong = mistakes.cases(evaluation)
     kinds = {column.name: column.kind for column in schema.columns}
     return _rendered(
         "report.html.j2",
@@ -88,10 +90,13 @@ def render_report(
         learning=plots.learning_plots(training, wording.held_out(rows)),
         reliability=None if evaluation.task == "regression" else plots.reliability_plot(evaluation),
         confusion=tables.confusion(evaluation),
+        labels=tables.label_rows(evaluation),
         errors=plots.regression_plots(evaluation) if evaluation.task == "regression" else [],
         coverage=plots.coverage_sentence(evaluation),
         importances=tables.importance_lines(evaluation.importances),
         weaknesses=tables.weaknesses(evaluation.slices),
+        mistakes=wrong,
+        media=wrong.sources,
         settings=tables.settings_rows(training.settings),
         warnings=list(dict.fromkeys([*warnings, *evaluation.warnings])),
         commands=commands(name),
@@ -168,11 +173,21 @@ def _columns(profile: TableSummary, schema: Schema | None) -> dict[str, Any]:
     }
 
 
-def _rendered(template: str, **context: Any) -> str:
-    """Fill a template; the stylesheet goes in with its hash, and nothing else is allowed to act."""
+def _rendered(template: str, media: frozenset[str] = frozenset(), **context: Any) -> str:
+    """Fill a template; the stylesheet goes in with its hash, and nothing else is allowed to act.
+
+    Pictures and sounds that the page brings along may be shown, where there are some.
+    """
     style = files("thalweg.lab.report").joinpath("templates", "page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = "".join(
+        [
+            f"default-src 'none'; style-src 'sha256-{digest}'; ",
+            "img-src data:; " if "image" in media else "",
+            "media-src data:; " if "audio" in media else "",
+            "base-uri 'none'; form-action 'none'",
+        ]
+    )
     return (
         _environment()
         .get_template(template)

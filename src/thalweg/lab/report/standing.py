@@ -206,12 +206,14 @@ def headline(evaluation: Evaluation, trained: int, leading: Contest | None) -> s
 
 def _plain(evaluation: Evaluation) -> str:
     """Say how good it is in words that need no statistics, or nothing."""
-    name = "mae" if evaluation.task == "regression" else "accuracy"
+    name = {"regression": "mae", "multilabel": "subset_accuracy"}.get(evaluation.task, "accuracy")
     figure = evaluation.metrics.get(name)
     if figure is None or not finite(figure.value):
         return ""
     if evaluation.task == "regression":
         return f"is off by {number(figure.value)} on average on"
+    if evaluation.task == "multilabel":
+        return f"gets every label right of {wording.share(figure.value)} of"
     return f"is right about {wording.share(figure.value)} of"
 
 
@@ -234,7 +236,7 @@ def honest_clause(contest: Contest) -> str:
 
 
 def decision(evaluation: Evaluation, settings: Mapping[str, Any] | None = None) -> str:
-    """Say of two classes which one the figures are about, and how each model decides.
+    """Say which class the figures are about, of two, and how each model decides.
 
     Parameters
     ----------
@@ -256,11 +258,13 @@ def decision(evaluation: Evaluation, settings: Mapping[str, Any] | None = None) 
     >>> decision(found).partition(". ")[2]
     'Thalweg calls a row yes from a probability of 0.376.'
     """
+    if evaluation.task == "multilabel":
+        return _label_decision(evaluation, settings)
     if evaluation.task != "binary" or len(evaluation.classes) != 2:
         return ""
     positive = wording.cut(evaluation.classes[1])
     said = f"Precision, recall, F1 and average precision are about the class {positive}."
-    if evaluation.threshold is None:
+    if not isinstance(evaluation.threshold, float):
         return said
     aim = None if settings is None else _AIMS.get(str(settings.get("threshold") or "f1"))
     why = f", chosen for {aim} on rows it had not learned from" if aim else ""
@@ -268,6 +272,24 @@ def decision(evaluation: Evaluation, settings: Mapping[str, Any] | None = None) 
     return (
         f"{said} Thalweg calls a row {positive} from a probability of "
         f"{evaluation.threshold:.3g}{why}{rivals if evaluation.baselines else ''}."
+    )
+
+
+def _label_decision(evaluation: Evaluation, settings: Mapping[str, Any] | None) -> str:
+    """Say how each model decides which of several labels to give."""
+    least = [one.threshold for one in evaluation.labels]
+    if not least:
+        return ""
+    aim = None if settings is None else _AIMS.get(str(settings.get("threshold") or "f1"))
+    why = f", chosen for {aim} on rows it had not learned from" if aim else ""
+    span = f"{min(least):.3g} to {max(least):.3g}" if min(least) < max(least) else f"{least[0]:.3g}"
+    rivals = (
+        "; rivals give labels from 0.5 on: compare F1, the Hamming loss and rows all right with "
+        "that in mind; log loss and mean average precision do not depend on it"
+    )
+    return (
+        f"Thalweg gives a label from a probability of its own on, {span}{why}"
+        f"{rivals if evaluation.baselines else ''}."
     )
 
 

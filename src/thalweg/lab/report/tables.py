@@ -15,6 +15,9 @@ from thalweg.models.record import Evaluation, Figure, Importance, Slice
 MOST_CLASSES: Final = 12
 """How many classes a confusion matrix shows on their own; the rest are put together."""
 
+MOST_LABELS: Final = 100
+"""How many labels the table of labels shows."""
+
 OTHERS: Final = "all other classes"
 
 
@@ -200,6 +203,37 @@ def _mistakes(
         if count:
             found.append((names[true], names[predicted], count, share(count, whole)))
     return found
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """How one of several labels fares, in words."""
+
+    name: str
+    support: str
+    precision: str
+    recall: str
+    f1: str
+    ranked: str
+    threshold: str
+
+
+def label_rows(evaluation: Evaluation) -> list[LabelRow]:
+    """Put into words how the labels fare, the commonest first, 100 at most."""
+    ordered = sorted(evaluation.labels, key=lambda one: -one.support)[:MOST_LABELS]
+    return [
+        LabelRow(
+            one.name,
+            f"{one.support:,}",
+            number(one.precision, 1.0),
+            number(one.recall, 1.0),
+            number(one.f1, 1.0),
+            number(one.average_precision, 1.0),
+            number(one.threshold, 1.0),
+        )
+        for one in ordered
+    ]
 
 
 @final

@@ -61,6 +61,11 @@ _KNOWN: Final = {
     "precision": ("precision", "share of the rows called positive that are"),
     "recall": ("recall", "share of the positive rows that are found"),
     "f1": ("F1", "harmonic mean of precision and recall"),
+    "micro_f1": ("micro-F1", "harmonic mean of precision and recall over all rows’ labels"),
+    "macro_f1": ("macro-F1", "mean of the labels’ own F1: rare labels count as much as common"),
+    "mean_average_precision": ("mean average precision", "how well each label ranks its rows"),
+    "subset_accuracy": ("rows all right", "share of rows of which every label is right"),
+    "hamming_loss": ("Hamming loss", "share of all rows’ labels that are wrong"),
     "roc_auc": ("ROC AUC", "chance that a positive row ranks above a negative one"),
     "average_precision": ("average precision", "precision averaged over all thresholds"),
     "calibration_error": (

@@ -11,7 +11,7 @@ import torch
 from thalweg.training.callbacks.base import Callback
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from thalweg.training.loop import Loop
 
@@ -39,27 +39,27 @@ class Averaging(Callback):
         """Begin from the network's own weights."""
         self._decay = min(self._decay, max(0.0, 1 - 20 / loop.steps))
         if not self._average:
-            self._average = {n: p.detach().clone() for n, p in loop.network.named_parameters()}
+            self._average = {n: p.detach().clone() for n, p in _learning(loop).items()}
 
     def on_step(self, loop: Loop) -> None:
         """Move the average towards the weights."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         # By name: what was recalled stands in another order.
-        weights = {name: p.detach() for name, p in loop.network.named_parameters()}
+        weights = {name: p.detach() for name, p in _learning(loop).items()}
         average = [self._average[name] for name in weights]
         torch._foreach_lerp_(average, list(weights.values()), 1 - decay)
 
     @contextlib.contextmanager
     def predicting(self, loop: Loop) -> Iterator[None]:
         """Swap the average in, and the weights back."""
-        own = {name: p.data for name, p in loop.network.named_parameters()}
-        for name, parameter in loop.network.named_parameters():
+        own = {name: p.data for name, p in _learning(loop).items()}
+        for name, parameter in _learning(loop).items():
             parameter.data = self._average[name]
         try:
             yield
         finally:
-            for name, parameter in loop.network.named_parameters():
+            for name, parameter in _learning(loop).items():
                 parameter.data = own[name]
 
     def remember(self) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
@@ -71,3 +71,8 @@ class Averaging(Callback):
         self._steps = facts["steps"]
         # Copied, for what was read from a file need not be aligned as weights are.
         self._average = {name: value.clone() for name, value in tensors.items()}
+
+
+def _learning(loop: Loop) -> dict[str, nn.Parameter]:
+    """Give the parameters that learn, by name."""
+    return {name: p for name, p in loop.network.named_parameters() if p.requires_grad}
