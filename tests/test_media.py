@@ -145,6 +145,21 @@ def test_bad_cells_set_their_rows_aside_with_a_reason(
     assert found.schema.metadata[b"predicted"] == str(ROWS - len(BAD)).encode()
 
 
+def test_texts_that_are_no_utf8_though_their_type_says_so_are_set_aside(tmp_path: Path) -> None:
+    notes = [text.encode() for text in table()["note"]]
+    notes[5] = b"caf\xe9 au lait, and some more words"
+    raw = pa.array(notes, pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), ROWS, raw.buffers())
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"note": texts, "good": table()["good"]}), path)
+    model = thalweg.train(path, "good", out=tmp_path / "model", **QUICK)
+    assert model.rows.rejected == 1
+    (written,) = (tmp_path / "model.rejects.ndjson").read_text().splitlines()
+    assert json.loads(written)["line"] == 6
+    assert json.loads(written)["reason"] == "note: not UTF-8"
+    assert thalweg.predict(model, path).num_rows == ROWS - 1
+
+
 def test_pictures_may_be_files_beside_the_table_and_no_others(tmp_path: Path) -> None:
     rows = table()
     (tmp_path / "data" / "pictures").mkdir(parents=True)

@@ -134,8 +134,9 @@ def train(
     balance
         For rare classes: ``none``, ``weights``, ``oversample``, ``undersample`` or ``focal``.
     threshold
-        What the decision between two classes is to serve: ``f1`` (the default), ``accuracy``,
-        ``balanced_accuracy``, two costs (``"1:5"``), or a probability. Not for other targets.
+        What the decision between two classes, or on each label, is to serve: ``f1`` (the default),
+        ``accuracy``, ``balanced_accuracy``, two costs (``"1:5"``), or a probability. Not for other
+        targets.
     baselines
         Names of rivals, one or several, to train and judge on the same rows; all that are
         installed by default.

@@ -20,8 +20,11 @@ WIDTH: Final = 120
 
 
 def answer_json(answer: Mapping[str, Any]) -> None:
-    """Print one JSON object on one line. What is not a finite number becomes null."""
-    typer.echo(to_json(answer, inf_nan_mode="null").decode())
+    """Print one JSON object on one line.
+
+    What is not a finite number becomes null; bytes become base64.
+    """
+    typer.echo(to_json(answer, inf_nan_mode="null", bytes_mode="base64").decode())
 
 
 def screen() -> Console:

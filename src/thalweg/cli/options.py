@@ -113,8 +113,8 @@ Threshold = Annotated[
     typer.Option(
         "--threshold",
         metavar="WHAT",
-        help="Where the line between two classes is drawn: best for f1 (the default), accuracy "
-        "or balanced_accuracy, or at a number.",
+        help="Where the line between two classes, or for each label, is drawn: best for f1 (the "
+        "default), accuracy or balanced_accuracy, or at a number.",
     ),
 ]
 Dials = Annotated[

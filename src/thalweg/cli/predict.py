@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN: Final = 10
+WIDEST: Final = 60
 
 
 def predict(
@@ -60,12 +61,20 @@ def predict(
     for name in found.column_names:
         table.add_column(Text(name))
     for row in found.slice(0, SHOWN).to_pylist():
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(Text(_shown(value)) for value in row.values()))
     console.print(table)
     if found.num_rows > SHOWN:
         console.print(f"and {found.num_rows - SHOWN:,} more", style="dim")
     console.print()
     pointers(console, {"next": "add --to FILE to keep them all"})
+
+
+def _shown(value: object) -> str:
+    """Show a cell in a table: of bytes how many, of a long text its beginning."""
+    if isinstance(value, bytes):
+        return f"<{len(value):,} bytes>"
+    text = "" if value is None else str(value)
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
 def _counted(found: pa.Table) -> int:

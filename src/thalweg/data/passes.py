@@ -21,9 +21,9 @@ from thalweg.data.interpolate import fit_curves
 from thalweg.data.parts import Part, Wishes
 from thalweg.data.schema import Schema, require
 from thalweg.data.split import TEST, TRAIN, VALIDATION, Split
-from thalweg.kinds.cells import is_text
 from thalweg.sources import Reject, Source
 from thalweg.sources.sinks import decoded
+from thalweg.sources.text import shown
 from thalweg.stats import ColumnSummary, NumberSummary, TableSummary
 from thalweg.stats.arrays import is_bytes, is_list
 from thalweg.stats.feed import BATCH
@@ -184,7 +184,7 @@ def encode_piece(
 
 def told(row: pa.RecordBatch) -> str:
     """Write a row down for whoever looks for it: no cell at more than 200 characters."""
-    cells = {}
+    cells: dict[str, object] = {}
     for name, column in zip(row.schema.names, row.columns, strict=True):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if is_bytes(kind):
@@ -195,14 +195,13 @@ def told(row: pa.RecordBatch) -> str:
     return str(cells)
 
 
-def _start(column: pa.Array) -> str:
-    """Give the first characters of a cell, which may be no UTF-8."""
-    if is_text(column.type):
-        raw = column.cast(pa.large_binary())[0].as_py()
-        text = "None" if raw is None else raw[:800].decode("utf-8", "replace")
-    else:
-        text = str(column[0].as_py())
-    return text if len(text) <= 200 else f"{text[:199]}…"
+def _start(column: pa.Array) -> object:
+    """Give a cell, of long ones the first characters."""
+    cell: object = column[0].as_py()
+    text = shown(str(cell))
+    if len(text) <= 200:
+        return text if isinstance(cell, str) else cell
+    return f"{text[:199]}…"
 
 
 def row_bytes(schema: Schema) -> int:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from thalweg.core.progress import Progress
 from thalweg.data.cache import Cache
+from thalweg.data.passes import batch_rows
 from thalweg.sources import Batch, Position, Source, open_sink, open_source
 from thalweg.stats.hashing import hash_rows
 
@@ -43,7 +44,7 @@ def repeatable(source: Source, cache: Cache, progress: Progress) -> Iterator[Sou
         progress.start("read", source.length(), "rows")
         with open_sink(folder / FILE) as sink:
             sink.write(pa.RecordBatch.from_pylist([], schema=source.schema()))
-            for batch in source.batches():
+            for batch in source.batches(size=batch_rows(source, most=65_536)):
                 digest.update(np.ascontiguousarray(hash_rows(batch.rows)).tobytes())
                 sink.write(batch.rows)
                 progress.advance(batch.rows.num_rows)

@@ -24,6 +24,7 @@ from thalweg.kinds.base import (
     Threshold,
 )
 from thalweg.kinds.cells import is_text, present, require_flat
+from thalweg.sources.text import STRANGE
 from thalweg.stats import ColumnSummary
 from thalweg.stats.arrays import is_bytes, plain
 from thalweg.stats.parsing import canonical_text, is_missing_text
@@ -336,6 +337,8 @@ def read_texts(
     broken = np.zeros(len(array), dtype=np.bool_)
     if is_text(array.type) or is_bytes(array.type):
         array, broken = _decoded(array.cast(pa.large_binary()))
+        strange = pc.match_substring_regex(array, STRANGE).fill_null(False)  # noqa: FBT003
+        broken |= strange.to_numpy(zero_copy_only=False)
         long = pc.greater(pc.utf8_length(array), MOST_CHARACTERS).fill_null(False)  # noqa: FBT003
         endless = long.to_numpy(zero_copy_only=False)
         array = pc.if_else(long, None, array) if endless.any() else array

@@ -291,15 +291,18 @@ def open_writer(path: Place, schema: pa.Schema, file: pa.NativeFile) -> pacsv.CS
     Raises
     ------
     SourceError
-        Where a column is nested, for which CSV has no form.
+        Where a column is nested or bytes, for which CSV has no form.
     """
     delimiter = "\t" if suffix_of(path) in (".tsv", ".tab") else ","
     options = pacsv.WriteOptions(delimiter=delimiter)
-    nested = [field.name for field in schema if pa.types.is_nested(field.type)]
-    if nested:
-        raise SourceError(
-            f"column {nested[0]!r} holds lists or structs, for which {path} has no form",
-            "plain columns",
-            "Write Parquet or NDJSON instead.",
-        )
+    for field in schema:
+        types = pa.types
+        raw = types.is_binary(field.type) or types.is_large_binary(field.type)
+        if types.is_nested(field.type) or raw:
+            what = "bytes" if raw else "lists or structs"
+            raise SourceError(
+                f"column {field.name!r} holds {what}, for which {path} has no form",
+                "plain columns",
+                "Write Parquet instead, or leave the rows' own columns out with --no-keep.",
+            )
     return pacsv.CSVWriter(file, schema, write_options=options)

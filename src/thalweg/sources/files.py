@@ -17,6 +17,7 @@ from thalweg.sources.base import Batch, Position, Reject, Source
 from thalweg.sources.partitions import CODED, Partitions
 from thalweg.sources.paths import unreadable
 from thalweg.sources.places import Place
+from thalweg.sources.text import mended
 
 Piece = tuple[pa.RecordBatch, int, Sequence[Reject]]
 """Rows, how many rows of the file they and the rejects account for, and the rejects."""
@@ -161,7 +162,7 @@ class FileSource(Source):
                     good = count if rows is None else rows.num_rows
                     filled = None
                     if rows is not None and names:
-                        filled = self._cast(rows, kept, place, done - count)
+                        filled = mended(self._cast(rows, kept, place, done - count))
                     whole = self._completed(filled, place, projected, good)
                     yield Batch(whole, Position(part, done), rejects)
 

@@ -12,6 +12,8 @@ import re
 from types import TracebackType
 from typing import Final, Self, final
 
+import pyarrow as pa
+
 from thalweg.sources.paths import open_bytes
 from thalweg.sources.places import Place
 
@@ -112,3 +114,41 @@ def open_text(path: Place) -> Utf8:
 def shown(text: str) -> str:
     r"""Write bytes that were not UTF-8 as ``\xe9``, and cut what is too long to keep."""
     return text[:KEPT].translate(_SHOWN)[:KEPT]
+
+
+def mended(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Make texts UTF-8 that are not, though their column's type says so.
+
+    A file that holds columns apart cannot set a row aside: who reads another column must find as
+    many rows. So a byte that is not UTF-8 becomes a `STRANGE` character, which a kind can find.
+    """
+    given = rows.columns
+    columns = [_mended(column) for column in given]
+    if all(one is other for one, other in zip(columns, given, strict=True)):
+        return rows
+    return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
+
+
+def _mended(column: pa.Array) -> pa.Array:
+    """Mend a column: itself, where there is nothing to mend."""
+    types = pa.types
+    if types.is_dictionary(column.type):
+        values = _mended(column.dictionary)
+        if values is column.dictionary:
+            return column
+        return pa.DictionaryArray.from_arrays(column.indices, values)
+    if not (types.is_string(column.type) or types.is_large_string(column.type)):
+        return column
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        raw = column.cast(pa.large_binary()).to_pylist()
+        texts = [None if one is None else _hidden(one) for one in raw]
+        return pa.array(texts, column.type)
+    return column
+
+
+def _hidden(raw: bytes) -> str:
+    """Read bytes; those that are not UTF-8 become `STRANGE` characters."""
+    text = raw.decode("utf-8", "surrogateescape")
+    return _ODD.sub(lambda odd: odd[0].translate(_HIDDEN), text)
