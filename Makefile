@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # two processes of one thread each.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1
 
-.PHONY: all setup demo check test docs bench bench-tables soak clean
+.PHONY: all setup demo check test docs bench bench-tables bench-modalities soak clean
 
 all: check test
 
@@ -54,6 +54,10 @@ bench: setup  ## the loop, a table as it grows, databases: each beside its limit
 
 bench-tables: setup  ## real tables beside their rivals, three seeds (about an hour)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/tables.py --data $(DATA) --out bench-results
+
+bench-modalities: setup  ## texts, pictures, sounds and sets beside their limits (about an hour)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/modalities.py --data $(DATA) \
+		--out bench-results/modalities
 
 soak: setup  ## the tests that take minutes
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m soak --no-cov

@@ -223,3 +223,31 @@ def test_every_kind_of_the_list_is_told_apart() -> None:
         *("number", "category", "boolean", "datetime"),
         *("text", "image", "audio", "set", "vector"),
     ]
+
+
+def test_a_run_over_pictures_and_sounds_goes_on_with_equal_bits(tmp_path: Path) -> None:
+    """What is drawn to vary them, and what norms have seen, is in the checkpoint."""
+    from thalweg.data.prepare import prepare
+    from thalweg.models.recipe import Recipe
+    from thalweg.training.state import Snapshot
+    from thalweg.training.train import Run, build_loop, build_network
+
+    rows = pa.table(table()).select(["picture", "sound", "note", "good"])
+    found = prepare(open_source(rows), Wishes("good", {}), Split(), None, Silent())
+    recipe = Recipe(members=2, width=8, embedding=4, epochs=2, batch_size=32, mixup=0.2)
+
+    def loop() -> Any:
+        return build_loop(found, build_network(found, recipe, 0), recipe, Run(), Silent())[0]
+
+    whole, first, again = loop(), loop(), loop()
+    whole.fit()
+    for callback in first.callbacks:
+        callback.on_start(first)
+    first.run_epoch(0)
+    first.snapshot().save(tmp_path / "point")
+    again.restore(Snapshot.load(tmp_path / "point"))
+    again.fit()
+    for (name, one), other in zip(
+        whole.network.state_dict().items(), again.network.state_dict().values(), strict=True
+    ):
+        assert one.equal(other), name

@@ -93,3 +93,14 @@ def test_pictures_are_shifted_and_mirrored_each_for_itself() -> None:
     assert found == expected
     kept = varied(picture.expand(50, 8, 8, 1), 0, flip=True)
     assert {one.flatten()[0].item() for one in kept} == {0, 7}
+
+
+def test_a_mirrored_picture_is_judged_alike_where_mirrors_make_no_difference() -> None:
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (3, 16, 16, 3), dtype=torch.uint8)
+    for flip in (True, False):
+        look = Look(16, 3, (0.5,) * 3, (0.25,) * 3, flip=flip)
+        eye = Eye(look, 5).eval()
+        with torch.no_grad():
+            same = torch.allclose(eye(pixels), eye(pixels.flip(2)), atol=1e-5)
+        assert same == flip

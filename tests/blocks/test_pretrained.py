@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from thalweg.blocks.pretrained import RATE, Pretrained, describe, tokenizer_of
-from thalweg.blocks.sequences import Reading, SettlingTextEncoder
+from thalweg.blocks.sequences import Reading, TextEncoder
 from thalweg.core.errors import OptionError
 
 transformers = pytest.importorskip("transformers")
@@ -88,7 +88,7 @@ def test_a_model_of_pictures_gives_one_vector_for_each(tmp_path: Path) -> None:
 
 def test_settled_texts_are_read_as_the_texts_are(folder: Path) -> None:
     reading = Reading("pretrained", 50, 6, str(folder), describe(str(folder)))
-    encoder = SettlingTextEncoder([reading], 8)
+    encoder = TextEncoder([reading], 8)
     tokens = torch.zeros(5, 1, 6, dtype=torch.int16)
     tokens[:3, 0, :4] = torch.tensor([[3, 6, 7, 4], [3, 8, 4, 0], [3, 9, 9, 4]])
     fields = {"tokens": tokens, "missing": (tokens[:, :, 0] == 0).to(torch.uint8)}

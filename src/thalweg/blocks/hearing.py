@@ -152,8 +152,13 @@ class SoundEncoder(nn.Module):
             if isinstance(column, ReadSound):
                 column.core.load(sound.model)
 
+    @property
+    def settles(self) -> bool:
+        """Whether a model that never learns hears some column."""
+        return any(sound.fixed for sound in self._sounds)
+
     @torch.no_grad()
-    def read(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def settle(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Replace waves that only fixed models hear by what these say of them.
 
         Gives ``settled``, float32 [N, columns, most]; the waves stay where another column needs
@@ -192,46 +197,6 @@ class SoundEncoder(nn.Module):
                 empty = empty.index_copy(0, rows, found.float())
             embedded.append(empty)
         return torch.cat(embedded, dim=1)
-
-
-@final
-class SettlingSoundEncoder(nn.Module):
-    """A `SoundEncoder` with columns that a fixed model hears, once for each row.
-
-    Parameters
-    ----------
-    sounds, width
-        See `SoundEncoder`.
-    """
-
-    def __init__(self, sounds: Sequence[Sound], width: int) -> None:
-        super().__init__()
-        self.inner = SoundEncoder(sounds, width)
-        self.tokens = self.inner.tokens
-
-    def forward(self, fields: Mapping[str, Tensor]) -> Tensor:
-        """Embed as `SoundEncoder` does."""
-        embedded: Tensor = self.inner(fields)
-        return embedded
-
-    def present(self, fields: Mapping[str, Tensor]) -> Tensor:
-        """Say which tokens stand for a sound: bool [N, tokens]."""
-        return self.inner.present(fields)
-
-    def prepare(self, fields: Mapping[str, NDArray[Any]], target: NDArray[np.float64]) -> None:
-        """Prepare as `SoundEncoder` does."""
-        self.inner.prepare(fields, target)
-
-    def settle(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Let the fixed models hear; see `SoundEncoder.read`."""
-        return self.inner.read(fields)
-
-
-def build(sounds: Sequence[Sound], width: int) -> nn.Module:
-    """Build the encoder of some columns."""
-    if any(sound.fixed for sound in sounds):
-        return SettlingSoundEncoder(sounds, width)
-    return SoundEncoder(sounds, width)
 
 
 def _column(sound: Sound, width: int) -> nn.Module:

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from thalweg.blocks.pretrained import Learns, Pooling, Pretrained
 
-SHIFT: Final = 8
-"""Pictures are shifted by up to this part of their side."""
+SHIFT: Final = 16
+"""Pictures are shifted by up to this part of their side: more is learned slowly."""
 
 VARIED: Final = 0.2
 """How far light and contrast are varied, in standard deviations and as a share."""
@@ -90,7 +90,7 @@ class Pictures(nn.Module):
         self.eyes = nn.ModuleList(Eye(look, width) for look in looks)
 
     def forward(self, fields: Mapping[str, Tensor]) -> Tensor:
-        """Embed ``pixels`` [N, C, S, S, channels], or what `read` made of them, and ``missing``.
+        """Embed ``pixels`` [N, C, S, S, channels], or what `settle` made of them, and ``missing``.
 
         Gives float32 [N, C, width]; missing ones are zeros.
         """
@@ -116,8 +116,13 @@ class Pictures(nn.Module):
             if look.encoder == "pretrained":
                 _known(eye).core.load(look.model)
 
+    @property
+    def settles(self) -> bool:
+        """Whether a model that never learns sees some column."""
+        return any(look.fixed for look in self._looks)
+
     @torch.no_grad()
-    def read(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def settle(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Replace pictures that a fixed model sees by what it says of them.
 
         Gives ``settled``, float32 [N, C, most]; other columns keep their ``pixels``.
@@ -149,39 +154,6 @@ class Pictures(nn.Module):
             found = eye(pixels[there])
             embedded = embedded.to(found.dtype).masked_scatter(there[:, None], found)
         return embedded
-
-
-@final
-class SettlingPictures(nn.Module):
-    """`Pictures` with columns that a fixed model sees, once for each row.
-
-    Parameters
-    ----------
-    looks, width
-        See `Pictures`.
-    """
-
-    def __init__(self, looks: Sequence[Look], width: int) -> None:
-        super().__init__()
-        self.inner = Pictures(looks, width)
-        self.tokens = self.inner.tokens
-
-    def forward(self, fields: Mapping[str, Tensor]) -> Tensor:
-        """Embed as `Pictures` does."""
-        embedded: Tensor = self.inner(fields)
-        return embedded
-
-    def present(self, fields: Mapping[str, Tensor]) -> Tensor:
-        """Say which tokens stand for a picture, bool [N, C]."""
-        return self.inner.present(fields)
-
-    def prepare(self, fields: Mapping[str, NDArray[Any]], target: NDArray[np.float64]) -> None:
-        """Prepare as `Pictures` does."""
-        self.inner.prepare(fields, target)
-
-    def settle(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Let the fixed models look; see `Pictures.read`."""
-        return self.inner.read(fields)
 
 
 @final
@@ -221,6 +193,9 @@ class Eye(nn.Module):
             light, contrast = VARIED * (2 * torch.rand(2, len(x), 1, 1, 1) - 1)
             x = x * (1 + contrast) + light
         embedded: Tensor = self.net(x)
+        if look.flip and not self.training and not look.fixed:
+            # What is the same for the network in a mirror is judged from both sides.
+            embedded = (embedded + self.net(x.flip(3))) / 2
         return embedded
 
     def normalised(self, pixels: Tensor) -> Tensor:

@@ -104,8 +104,13 @@ class TextEncoder(nn.Module):
             elif isinstance(column, ReadText):
                 column.core.load(reading.model)
 
+    @property
+    def settles(self) -> bool:
+        """Whether a model that never learns reads some column."""
+        return any(reading.fixed for reading in self._readings)
+
     @torch.no_grad()
-    def read(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def settle(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Replace ``tokens`` of columns that are read by a fixed model by what it says of them.
 
         Gives ``settled``, float32 [N, columns, most]; other columns keep their tokens.
@@ -123,39 +128,6 @@ class TextEncoder(nn.Module):
             settled[:, place, : read.shape[1]] = read
         kept = {"missing": fields["missing"], "settled": settled}
         return kept if len(found) == self.tokens else kept | {"tokens": fields["tokens"]}
-
-
-@final
-class SettlingTextEncoder(nn.Module):
-    """A `TextEncoder` with columns that a fixed model reads, once for each row.
-
-    Parameters
-    ----------
-    readings, width
-        See `TextEncoder`.
-    """
-
-    def __init__(self, readings: Sequence[Reading], width: int) -> None:
-        super().__init__()
-        self.inner = TextEncoder(readings, width)
-        self.tokens = self.inner.tokens
-
-    def forward(self, fields: Mapping[str, Tensor]) -> Tensor:
-        """Embed as `TextEncoder` does."""
-        embedded: Tensor = self.inner(fields)
-        return embedded
-
-    def present(self, fields: Mapping[str, Tensor]) -> Tensor:
-        """Say which columns hold something, bool [N, columns]."""
-        return self.inner.present(fields)
-
-    def prepare(self, fields: Mapping[str, NDArray[Any]], target: NDArray[np.float64]) -> None:
-        """Prepare as `TextEncoder` does."""
-        self.inner.prepare(fields, target)
-
-    def settle(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Let the fixed models read; see `TextEncoder.read`."""
-        return self.inner.read(fields)
 
 
 @final

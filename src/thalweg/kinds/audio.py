@@ -238,7 +238,7 @@ class Audio(Kind[AudioState, AudioOptions]):
 
     def encoder(self, states: Sequence[AudioState], width: int, pairs: int = 0) -> nn.Module:
         """Build a network for each column."""
-        from thalweg.blocks.hearing import Sound, build
+        from thalweg.blocks.hearing import Sound, SoundEncoder
 
         sounds = [
             Sound(
@@ -247,7 +247,7 @@ class Audio(Kind[AudioState, AudioOptions]):
             )
             for state in states
         ]
-        return build(sounds, width)
+        return SoundEncoder(sounds, width)
 
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make short tones as WAV, with gaps and cells without a byte."""

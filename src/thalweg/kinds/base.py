@@ -344,7 +344,11 @@ class Masks(Protocol):
 
 @runtime_checkable
 class Settles(Protocol):
-    """An encoder with a part that never learns, whose work need be done only once for each row."""
+    """An encoder that may have a part that never learns, whose work is done once for each row."""
+
+    @property
+    def settles(self) -> bool:
+        """Whether it has one."""
 
     def settle(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Replace fields [N, ...] by what the fixed part makes of them; `forward` takes both."""

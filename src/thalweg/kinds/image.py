@@ -257,11 +257,10 @@ class Image(Kind[ImageState, ImageOptions]):
 
     def encoder(self, states: Sequence[ImageState], width: int, pairs: int = 0) -> nn.Module:
         """Build a network for each column."""
-        from thalweg.blocks.images import Pictures, SettlingPictures
+        from thalweg.blocks.images import Pictures
 
         looks = [_look(state) for state in states]
-        fixed = any(look.fixed for look in looks)
-        return SettlingPictures(looks, width) if fixed else Pictures(looks, width)
+        return Pictures(looks, width)
 
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make small pictures of bright and dark corners as PNG files, with gaps."""

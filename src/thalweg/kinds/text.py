@@ -272,7 +272,7 @@ class Text(Kind[TextState, TextOptions]):
 
     def encoder(self, states: Sequence[TextState], width: int, pairs: int = 0) -> nn.Module:
         """Build the encoders of all columns."""
-        from thalweg.blocks.sequences import Reading, SettlingTextEncoder, TextEncoder
+        from thalweg.blocks.sequences import Reading, TextEncoder
 
         readings = [
             Reading(
@@ -286,8 +286,7 @@ class Text(Kind[TextState, TextOptions]):
             )
             for state in states
         ]
-        fixed = any(reading.fixed for reading in readings)
-        return SettlingTextEncoder(readings, width) if fixed else TextEncoder(readings, width)
+        return TextEncoder(readings, width)
 
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make short reviews in English and Chinese, with gaps."""

@@ -163,7 +163,7 @@ class Network(nn.Module):
         """Do, once, the work of parts that never learn; `forward` takes what comes of it."""
         return {
             kind: encoder.settle(features[kind])
-            if isinstance(encoder, Settles)
+            if isinstance(encoder, Settles) and encoder.settles
             else dict(features[kind])
             for kind, encoder in self.encoders.items()
         }
@@ -171,7 +171,8 @@ class Network(nn.Module):
     @property
     def settles(self) -> bool:
         """Whether some part never learns."""
-        return any(isinstance(encoder, Settles) for encoder in self.encoders.values())
+        encoders = self.encoders.values()
+        return any(isinstance(one, Settles) and one.settles for one in encoders)
 
     def prepare(self, arrays: Arrays) -> None:
         """Let the encoders choose what depends on training rows, once, before the first step."""
