@@ -29,6 +29,7 @@ from thalweg.lab.mistakes import worst_mistakes
 from thalweg.lab.report.wording import counted
 from thalweg.lab.slices import worst_slices
 from thalweg.models.model import Answers, Model
+from thalweg.models.network import settled
 from thalweg.models.record import Baseline, Curve, Evaluation, Figure
 from thalweg.sources import Source
 
@@ -101,7 +102,8 @@ def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
 def evaluate_part(model: Model, part: Part, progress: Progress) -> Evaluation:
     """Judge a model on encoded rows and the raw ones that they came from."""
     truth = truth_of(model, part.arrays)
-    answers = model.answers(part.arrays)
+    arrays = settled(model.network, part.arrays, progress)
+    answers = model.answers(arrays)
     threshold = model.calibration.threshold
     progress.start("judge", None, "figures")
     found = figures(
@@ -126,7 +128,7 @@ def evaluate_part(model: Model, part: Part, progress: Progress) -> Evaluation:
     )
     places = pa.array(np.arange(len(truth)))
     importances = permutation_importance(
-        lambda cells: model.answers(_mixed(model, part.arrays, cells)).prediction,
+        lambda cells: model.answers(_mixed(model, arrays, cells)).prediction,
         pa.table(dict.fromkeys(kinds, places)),
         truth,
         model.task,

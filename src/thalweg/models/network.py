@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from thalweg.blocks.stacked import StackedMLP
 from thalweg.core.errors import OptionError, near
+from thalweg.core.progress import Progress
 from thalweg.core.seeds import derive
 from thalweg.data.arrays import Arrays, target_columns
 from thalweg.data.schema import Schema
@@ -23,6 +24,9 @@ from thalweg.models.fusion import FUSIONS
 from thalweg.models.recipe import Recipe
 
 PREDICT_ROWS: Final = 8192
+
+SETTLED: Final = 256
+"""Rows whose fixed parts are done together: progress is told after each."""
 
 PREDICT_BYTES: Final = 1 << 20
 """So much encoded input is looked at together: what networks make of it is a hundred times more."""
@@ -221,6 +225,40 @@ def _spread(outputs: Tensor) -> Tensor:
     """Give the standard deviation of the members' outputs [members, N, outputs], float32 [N]."""
     apart = outputs - outputs.mean(dim=0)
     return apart.square().mean(dim=0).sqrt().mean(dim=-1)
+
+
+@torch.inference_mode()
+def settled(network: Network, arrays: Arrays, progress: Progress) -> Arrays:
+    """Do the work of a network's fixed parts once for each row.
+
+    Parameters
+    ----------
+    network
+        Should be in evaluation mode.
+    arrays
+        Encoded rows [N].
+    progress
+        Told of every piece.
+
+    Returns
+    -------
+    Arrays
+        The rows as `forward_all` takes them too; the same ones where no part is fixed.
+    """
+    if not network.settles:
+        return arrays
+    progress.start("settle", len(arrays), "rows")
+    size, pieces = min(SETTLED, piece_rows(arrays)), []
+    for start in range(0, max(1, len(arrays)), size):
+        rows = arrays.take(slice(start, start + size))
+        features = {
+            kind: {name: tensor.numpy() for name, tensor in fields.items()}
+            for kind, fields in network.settle(network.tensors(rows.features)).items()
+        }
+        pieces.append(Arrays(features, rows.target))
+        progress.advance(len(rows))
+    progress.stop()
+    return Arrays.join(pieces)
 
 
 @torch.inference_mode()

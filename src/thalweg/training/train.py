@@ -25,7 +25,7 @@ from thalweg.data.split import folds
 from thalweg.kinds.base import Task
 from thalweg.models.calibration import Calibration, fit_scaling
 from thalweg.models.model import Model
-from thalweg.models.network import Network, Outputs, forward_all, piece_rows
+from thalweg.models.network import Network, Outputs, forward_all, settled
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Rows, Training
 from thalweg.training.callbacks.averaging import Averaging
@@ -44,9 +44,6 @@ FOLDS: Final = 8
 """Every member learns from seven eighths of the training rows, or from all of them."""
 
 MOST_JUDGED: Final = 20_000
-
-SETTLED: Final = 256
-"""Rows whose fixed parts are done together: progress is told after each."""
 
 
 @final
@@ -195,25 +192,15 @@ def _settled(network: Network, prepared: Prepared, progress: Progress) -> Prepar
     """Do the work of a network's fixed parts once for each row that is held in memory."""
     if not network.settles or not isinstance(prepared.train.store, Held):
         return prepared
-    progress.start("settle", prepared.train.rows + prepared.validation.rows, "rows")
-    network.eval()
-    parts = []
-    for part in (prepared.train, prepared.validation):
-        size, pieces = min(SETTLED, piece_rows(part.arrays)), []
-        for start in range(0, max(1, len(part.arrays)), size):
-            rows = part.arrays.take(slice(start, start + size))
-            with torch.inference_mode():
-                done = network.settle(network.tensors(rows.features))
-            features = {
-                kind: {name: tensor.numpy() for name, tensor in fields.items()}
-                for kind, fields in done.items()
-            }
-            pieces.append(Arrays(features, rows.target))
-            progress.advance(len(rows))
-        arrays = Arrays.join(pieces)
-        parts.append(replace(part, arrays=arrays, store=Held(arrays)))
-    progress.stop()
-    return replace(prepared, train=parts[0], validation=parts[1])
+    found = [
+        settled(network.eval(), part.arrays, progress)
+        for part in (prepared.train, prepared.validation)
+    ]
+    train, validation = (
+        replace(part, arrays=arrays, store=Held(arrays))
+        for part, arrays in zip((prepared.train, prepared.validation), found, strict=True)
+    )
+    return replace(prepared, train=train, validation=validation)
 
 
 def build_loop(
