@@ -115,10 +115,10 @@ class Recipe(BaseModel):
         rows = prepared.train.rows
         dials = _regression(rows) if prepared.schema.task == "regression" else _classification(rows)
         kinds = prepared.schema.by_kind()
-        if "text" in kinds:
-            dials |= _reading(rows, dials["epochs"])
         if prepared.schema.common:
             dials |= _looking(rows)
+        if "text" in kinds:
+            dials |= _reading(rows, dials)
         if prepared.schema.task == "regression":
             return cls(**_quickened(dials, rows), pairs=_strong_pairs(prepared))
         # A few thousand rows of classes cannot fill the grid that shows an interaction.
@@ -200,7 +200,7 @@ def _classification(rows: int) -> dict[str, Any]:
     }
 
 
-def _reading(rows: int, epochs: int) -> dict[str, Any]:
+def _reading(rows: int, dials: Mapping[str, Any]) -> dict[str, Any]:
     """Change the dials where words are read: measured on 4,500 to 19,000 texts.
 
     What n-grams say adds up, so that a second hidden layer learns them by heart; and so do many
@@ -208,11 +208,11 @@ def _reading(rows: int, epochs: int) -> dict[str, Any]:
     """
     few = rows < 5_000
     return {
-        "embedding": 16,
+        "embedding": max(16, dials["embedding"]),
         "depth": 1,
         "dropout": 0.1,
         "learning_rate": 1e-3,
-        "epochs": min(epochs, 12 if few else 8),
+        "epochs": min(dials["epochs"], 12 if few else 8),
         "label_smoothing": 0.1,
     }
 
