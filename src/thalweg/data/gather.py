@@ -38,7 +38,7 @@ from thalweg.sources import Reject, Source
 from thalweg.stats import ColumnSummary, TableSummary
 from thalweg.stats.hashing import hash_rows, hash_values
 
-HELD_BYTES: Final = 1 << 28
+HELD_BYTES: Final = 1 << 27
 """How much encoded rows may take in memory."""
 
 _TENTHS: Final = 10

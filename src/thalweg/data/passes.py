@@ -64,7 +64,7 @@ class Parted:
 SAMPLE: Final = 250_000
 """How many training rows are kept in memory for what cannot learn by the batch, as rivals."""
 
-PART_BYTES: Final = 1 << 29
+PART_BYTES: Final = 1 << 27
 """How much the rows of a large table's part may take that stay in memory."""
 
 BATCH_BYTES: Final = 1 << 26
