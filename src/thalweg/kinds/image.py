@@ -85,7 +85,7 @@ class ImageOptions(Options):
         Whether to show pictures mirrored as well while training. Default true; say ``false``
         where left and right matter, as for digits.
     crop
-        Whether to shift pictures by up to an eighth while training. Default true.
+        Whether to shift pictures by up to a sixteenth while training. Default true.
     colour
         Whether to vary light and contrast while training. Default false.
     model
