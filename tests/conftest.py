@@ -17,3 +17,13 @@ def postgresql() -> Iterator[servers.Server]:
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[servers.Server]:
     yield from servers.wanted(servers.mariadb)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[servers.Broker]:
+    yield from servers.wanted(servers.redis)
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[servers.Broker]:
+    yield from servers.wanted(servers.nats)

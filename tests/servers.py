@@ -11,14 +11,17 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pytest
 
+T = TypeVar("T")
 HOST = "127.0.0.1"
 SECONDS = 60
 
@@ -42,11 +45,117 @@ class Server:
         return self.uri.replace("thalweg@", f"{name}@")
 
 
+class Broker:
+    """A broker that runs and can be killed: started again it has its port and data as before.
+
+    Parameters
+    ----------
+    scheme
+        What its URIs begin with.
+    command
+        Gives the words that start it, from its folder and port.
+    folder
+        Where its data lie.
+    """
+
+    def __init__(
+        self, scheme: str, command: Callable[[Path, int], Sequence[object]], folder: Path
+    ) -> None:
+        self.port = _free_port()
+        self.uri = f"{scheme}://{HOST}:{self.port}"
+        self._command = command
+        self._folder = folder
+        self._stack = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        words = self._command(self._folder, self.port)
+        running = _running(words, self._folder, None, signal.SIGKILL)
+        process = self._stack.enter_context(running)
+        begun = time.monotonic()
+        while not _answers(self.port):
+            if process.poll() is not None or time.monotonic() - begun > SECONDS:
+                raise RuntimeError((self._folder / "log").read_text(errors="replace")[-3000:])
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self._stack.close()
+
+    def fresh(self) -> str:
+        """Give a name that nothing in it has yet."""
+        return f"d{secrets.token_hex(4)}"
+
+
+class Cable:
+    """A network that can be cut: a free port here is that of a server.
+
+    Parameters
+    ----------
+    port
+        The server's.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._whole = True
+        self._lock = threading.Lock()
+        self._ends: list[socket.socket] = []
+        self._door = socket.create_server((HOST, 0))
+        self.port = int(self._door.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Drop all connections and refuse new ones."""
+        with self._lock:
+            self._whole = False
+            for end in self._ends:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+            self._ends.clear()
+
+    def mend(self) -> None:
+        """Let new connections through again."""
+        with self._lock:
+            self._whole = True
+
+    def __enter__(self) -> Cable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        with contextlib.suppress(OSError):  # Wakes up who accepts.
+            self._door.shutdown(socket.SHUT_RDWR)
+        self._door.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._door.accept()
+            except OSError:
+                return
+            with self._lock:
+                try:
+                    if not self._whole:
+                        raise ConnectionRefusedError
+                    far = socket.create_connection((HOST, self._server), 5)
+                    far.settimeout(None)
+                except OSError:
+                    near.close()
+                    continue
+                self._ends += [near, far]
+            for one, other in ((near, far), (far, near)):
+                for end in (one, other):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+
+
 class MissingError(RuntimeError):
     """A server's programs are not on this machine."""
 
 
-def wanted(start: Callable[[], contextlib.AbstractContextManager[Server]]) -> Iterator[Server]:
+def wanted(start: Callable[[], contextlib.AbstractContextManager[T]]) -> Iterator[T]:
     """Start a server for tests; without its programs they are skipped, unless they must run."""
     with contextlib.ExitStack() as stack:
         try:
@@ -101,6 +210,31 @@ def mariadb(options: Sequence[str] = ()) -> Iterator[Server]:
             yield Server(port, f"mysql://root@{HOST}:{port}/mysql", run_mysql)
 
 
+@contextlib.contextmanager
+def redis(options: Sequence[str] = ()) -> Iterator[Broker]:
+    """Run a Redis of our own that keeps what it has confirmed."""
+    program = _folder("redis-server", extra="/usr/bin") / "redis-server"
+
+    def command(folder: Path, port: int) -> list[object]:
+        kept = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        return [program, "--bind", HOST, "--port", port, "--dir", folder, *kept, *options]
+
+    with _broker("redis", command) as broker:
+        yield broker
+
+
+@contextlib.contextmanager
+def nats(options: Sequence[str] = ()) -> Iterator[Broker]:
+    """Run a NATS of our own with JetStream."""
+    program = _folder("nats-server", extra="/usr/sbin") / "nats-server"
+
+    def command(folder: Path, port: int) -> list[object]:
+        return [program, "-a", HOST, "-p", port, "-js", "-sd", folder / "store", *options]
+
+    with _broker("nats", command) as broker:
+        yield broker
+
+
 def run_postgresql(uri: str, statement: str) -> None:
     """Say something to a PostgreSQL database."""
     import psycopg
@@ -117,6 +251,34 @@ def run_mysql(uri: str, statement: str) -> None:
     given = {"host": at.hostname, "port": at.port, "user": at.username, "autocommit": True}
     with pymysql.connect(**given, database=at.path[1:]) as one, one.cursor() as cursor:
         cursor.execute(statement)
+
+
+@contextlib.contextmanager
+def _broker(scheme: str, command: Callable[[Path, int], Sequence[object]]) -> Iterator[Broker]:
+    folder = Path(tempfile.mkdtemp(prefix="thalweg-server-", dir="/tmp"))
+    broker = Broker(scheme, command, folder)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+        return True
+    return False
+
+
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    """Carry bytes one way until an end is closed."""
+    with contextlib.suppress(OSError):
+        while data := one.recv(1 << 16):
+            other.sendall(data)
+    for end in (one, other):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 def _folder(*names: str, extra: str) -> Path:

@@ -18,11 +18,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg.api import evaluate, load, predict, profile, show, train
+    from thalweg.api import (
+        evaluate,
+        explain_stream,
+        load,
+        pipeline,
+        predict,
+        profile,
+        publish,
+        redrive,
+        show,
+        stream,
+        train,
+        watch,
+    )
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "evaluate", "load", "predict", "profile", "show", "train"]
+__all__ = [
+    "__version__",
+    "evaluate",
+    "explain_stream",
+    "load",
+    "pipeline",
+    "predict",
+    "profile",
+    "publish",
+    "redrive",
+    "show",
+    "stream",
+    "train",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,19 +7,24 @@ Each verb joins rooms below it and holds no logic of its own. What is not needed
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thalweg.core.durations import read_duration
 from thalweg.core.errors import OptionError
 from thalweg.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from thalweg.data.features.declare import Features
     from thalweg.data.profile import Profile
     from thalweg.models.model import Model
     from thalweg.models.record import Evaluation
+    from thalweg.serving.stream.lane import Tally
+    from thalweg.serving.stream.pipeline import Pipeline
+    from thalweg.serving.stream.redrive import Redriven
     from thalweg.training.train import Run
 
 
@@ -90,6 +95,8 @@ def train(
     columns: Mapping[str, str] | None = None,
     drop: str | Sequence[str] = (),
     files: str | Path | None = None,
+    features: str | Sequence[str] = (),
+    time: str | None = None,
     seed: int = 0,
     resume: bool = False,
     balance: str = "none",
@@ -125,6 +132,12 @@ def train(
     files
         The folder that paths of pictures and sounds are meant from and may lead into; by default
         that of the table's own file.
+    features
+        Windowed features, one or several, such as ``"spend_1h = sum(amount) by card over 1h"``: of
+        ``count()``, ``sum``, ``mean``, ``max``, ``min``, ``distinct`` and ``last`` of a column, and
+        ``since()`` in seconds. They see the rows before a row's own time and become columns.
+    time
+        The column that says when a row was; features need it.
     seed
         The same seed, rows and processor give the same model, bit for bit, unless ``minutes``
         binds: the epochs that fit then depend on the speed that was measured. To repeat such a
@@ -165,13 +178,17 @@ def train(
     seconds = seconds_of(minutes)
     minutes = None if seconds is None else minutes
     drop, baselines = _names(drop), None if baselines is None else _names(baselines)
+    features = _names(features)
     given = {k: v for k, v in locals().items() if k in _SETTINGS}
     if resume and out is None:
         raise OptionError("resume without out", "the folder of the run", "Say where it was to go.")
     dials = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     wanted = dict(columns or {})
     kept = _cache(cache)
-    question = Question(source, target, test, split, wanted, drop, dials, baselines, kept, files)
+    windowed = _windowed(features, time)
+    question = Question(
+        source, target, test, split, wanted, drop, dials, baselines, kept, files, windowed
+    )
     folder = None if out is None else _folder(out)
     run = Run(
         seed,
@@ -221,6 +238,19 @@ def _cache(given: str | Path | None) -> Path | None:
     return default_folder() if given is None else Path(given)
 
 
+def _windowed(features: Sequence[str], time: str | None) -> Features | None:
+    """Read the windowed features; None for none."""
+    from thalweg.data.features.declare import Features
+
+    if not features and time is not None:
+        raise OptionError(
+            f"time is {time!r} without features",
+            "features that need it",
+            'Add --feature "spend_1h = sum(amount) by card over 1h", or leave it out.',
+        )
+    return Features.parse(features, time) if features else None
+
+
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
     """Take a lone text as one name, not as a sequence of letters."""
     return (given,) if isinstance(given, str) else tuple(given)
@@ -259,7 +289,7 @@ def _announce(folder: Path | None, run: Run, progress: Progress) -> None:
 
 _SETTINGS = frozenset(
     {"source", "target", "test", "split", "minutes", "epochs", "columns", "drop", "files", "seed"}
-    | {"balance", "threshold", "baselines", "recipe"}
+    | {"balance", "threshold", "baselines", "recipe", "features", "time"}
 )
 
 
@@ -319,10 +349,13 @@ def evaluate(
     Evaluation
         Metrics with 95% intervals, and what they hide: weak slices, calibration.
     """
+    from thalweg.data.features.source import featured
     from thalweg.lab.evaluate import evaluate as judge
     from thalweg.sources import open_source
 
-    return judge(_model(model), open_source(source, files=files), progress or Silent())
+    loaded, progress = _model(model), progress or Silent()
+    with featured(open_source(source, files=files), loaded.schema.features, progress) as rows:
+        return judge(loaded, rows, progress)
 
 
 def predict(
@@ -358,11 +391,13 @@ def predict(
     pyarrow.Table
         The rows; none of them where they went to a file.
     """
+    from thalweg.data.features.source import featured
     from thalweg.serving.batch import predict_all
     from thalweg.sources import open_source
 
-    rows = open_source(source, files=files)
-    return predict_all(_model(model), rows, to, progress or Silent(), keep=keep)
+    loaded, progress = _model(model), progress or Silent()
+    with featured(open_source(source, files=files), loaded.schema.features, progress) as rows:
+        return predict_all(loaded, rows, to, progress, keep=keep)
 
 
 def show(model: Any) -> dict[str, Any]:
@@ -382,6 +417,293 @@ def show(model: Any) -> dict[str, Any]:
     from thalweg.lab.study import answer
 
     return answer(_model(model))
+
+
+def pipeline(
+    source: str,
+    *,
+    model: Any = None,
+    to: str | None = None,
+    window: str | None = None,
+    slide: str | None = None,
+    session: str | None = None,
+    by: Sequence[str] = (),
+    measure: Sequence[str] | None = None,
+    windows_to: str | None = None,
+    time: str | None = None,
+    lateness: str = "5s",
+    late_to: str | None = None,
+    dead_letters: str | None = None,
+    state: str | Path | None = None,
+    lanes: int | None = None,
+    latency: str = "1s",
+    checkpoint: str = "10s",
+    once: bool = False,
+    start: str = "first",
+    keep: bool = True,
+) -> Pipeline:
+    """Describe the work on an endless stream: `stream` does it.
+
+    Durations are written ``250ms``, ``30s``, ``1m``, ``2h``, ``1d``, ``1w``.
+
+    Parameters
+    ----------
+    source
+        Where events come from: ``log://folder``, ``redis://host/0?stream=events``,
+        ``nats://host?stream=EVENTS``, ``kafka://host/topic``,
+        ``postgresql://host/shop?table=events&key=id``, the path of a file or folder that grows, or
+        ``-`` for standard input.
+    model
+        A `Model` or the folder of a saved one; without one the stream is only watched by windows.
+    to
+        Where events with their predictions go: a log or broker as above, a table of a database, a
+        folder for Parquet files, ``https://...``, or ``-`` for standard output. Without a model,
+        where the results of windows go.
+    window, slide, session
+        How long windows are; how far apart they begin, where they overlap; or instead the pause
+        that ends one.
+    by
+        The columns whose values have windows of their own.
+    measure
+        The columns that are measured; all others by default.
+    windows_to
+        Where the results of windows go, beside predictions.
+    time
+        The column with an event's time; by default it is when the stream took it.
+    lateness
+        How far behind a newer event one may come and still count in its window.
+    late_to, dead_letters
+        Where events that come later go, and records that cannot be read or predicted; by default
+        to logs in the state's folder.
+    state
+        The folder that remembers; by default one in ``thalweg-state``, named by source and
+        outputs. Processes that are given the same one share the work.
+    lanes
+        How many processes can share it: as many as partitions by default, and one where there are
+        windows.
+    latency
+        How long an event may wait for others of its batch.
+    checkpoint
+        The time between two checkpoints.
+    once
+        Stop when nothing is left, and close all windows.
+    start
+        ``first`` or ``latest``: where to begin the first time.
+    keep
+        Whether an event's own columns come before its prediction.
+
+    Returns
+    -------
+    Pipeline
+        The work, not yet begun.
+
+    Raises
+    ------
+    OptionError
+        Where options contradict each other or a duration cannot be read.
+    """
+    from thalweg.serving.stream.pipeline import Pipeline
+    from thalweg.serving.stream.work import DEAD, LATE, ROWS, WINDOWS, Clockwork
+    from thalweg.stats.windows import WindowSpec
+
+    if model is None and windows_to is None:
+        to, windows_to = None, to
+    goals = {ROWS: to, WINDOWS: windows_to, LATE: late_to, DEAD: dead_letters}
+    trained = None if model is None else _model(model)
+    if trained is not None and trained.schema.features is not None and time is None:
+        time = trained.schema.features.time
+    if start not in {"first", "latest"}:
+        raise OptionError(f"start is {start!r}", "first or latest")
+    return Pipeline(
+        source,
+        {name: uri for name, uri in goals.items() if uri is not None},
+        trained,
+        WindowSpec.asked(
+            window, slide, session, tuple(by), None if measure is None else tuple(measure)
+        ),
+        Clockwork(time, 0 if lateness == "0" else read_duration(lateness, "--lateness")),
+        None if state is None else Path(state),
+        lanes,
+        read_duration(latency, "--latency") / 1e6,
+        read_duration(checkpoint, "--checkpoint") / 1e6,
+        once=once,
+        latest=start == "latest",
+        keep=keep,
+    )
+
+
+def stream(
+    pipeline: Pipeline,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+) -> Tally:
+    """Work on an endless stream, each event exactly once, until told to stop.
+
+    Parameters
+    ----------
+    pipeline
+        What to do: see `pipeline`.
+    stopping
+        Asked between two batches whether to stop.
+    progress
+        Told of the work; silent by default.
+
+    Returns
+    -------
+    Tally
+        How many records, rows, windows and dead letters there were.
+
+    Examples
+    --------
+    >>> publish({"city": ["Ulm", "Bonn", "Ulm"], "price": [3.0, 4.0, 5.0]}, "log://sales")
+    3
+    >>> work = pipeline("log://sales", window="1h", by=["city"], to="log://hours", once=True)
+    >>> stream(work).windows
+    2
+    """
+    from thalweg.serving.stream.pipeline import run
+
+    return run(pipeline, progress or Silent(), stopping)
+
+
+def watch(
+    source: str,
+    to: str,
+    *,
+    window: str | None = None,
+    slide: str | None = None,
+    session: str | None = None,
+    by: Sequence[str] = (),
+    measure: Sequence[str] | None = None,
+    time: str | None = None,
+    lateness: str = "5s",
+    state: str | Path | None = None,
+    once: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+) -> Tally:
+    """Keep a stream's statistics by windows of time, with no model: `pipeline`, then `stream`.
+
+    Parameters
+    ----------
+    source
+        Where events come from.
+    to
+        Where the results of windows go.
+    window, slide, session, by, measure, time, lateness, state, once
+        See `pipeline`.
+    stopping, progress
+        See `stream`.
+
+    Returns
+    -------
+    Tally
+        How many records, rows, windows and dead letters there were.
+
+    Examples
+    --------
+    >>> publish({"city": ["Ulm", "Bonn"], "price": [3.0, 4.0]}, "log://prices")
+    2
+    >>> watch("log://prices", "log://days", window="1d", once=True).windows
+    1
+    """
+    work = pipeline(
+        source,
+        to=to,
+        window=window,
+        slide=slide,
+        session=session,
+        by=by,
+        measure=measure,
+        time=time,
+        lateness=lateness,
+        state=state,
+        once=once,
+    )
+    return stream(work, stopping=stopping, progress=progress)
+
+
+def explain_stream(pipeline: Pipeline) -> dict[str, Any]:
+    """Say what a pipeline would do and what it promises, and do nothing.
+
+    Returns
+    -------
+    dict
+        Plain data: ``source``, ``lanes``, ``windows``, ``outputs`` with the guarantee of each,
+        ``state``, ``how``.
+    """
+    from thalweg.serving.stream.pipeline import explain
+
+    return explain(pipeline)
+
+
+def redrive(
+    letters: str,
+    *,
+    to: str | None = None,
+    reason: str = "",
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+) -> Redriven:
+    """Send dead letters again, each once, as the bytes that came.
+
+    Parameters
+    ----------
+    letters
+        The folder of a stream's state, or the ``log://`` URI of dead letters.
+    to
+        Where to; by default to the stream that they came from.
+    reason
+        Only those whose reason holds this text.
+    stopping, progress
+        See `stream`.
+
+    Returns
+    -------
+    Redriven
+        How many were sent, and how many passed over.
+    """
+    from thalweg.serving.stream.redrive import redrive as send
+
+    return send(letters, to, reason, progress or Silent(), stopping)
+
+
+def publish(
+    source: Any,
+    to: str,
+    *,
+    rate: float | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+) -> int:
+    """Send a table's rows as events: to try a stream, or to fill a log.
+
+    Parameters
+    ----------
+    source
+        A table: see `profile`.
+    to
+        Where to: see `stream`.
+    rate
+        How many a second at most.
+    stopping, progress
+        See `stream`.
+
+    Returns
+    -------
+    int
+        How many were sent.
+
+    Examples
+    --------
+    >>> publish({"card": ["a", "b"], "amount": [3.5, 7.0]}, "log://payments")
+    2
+    """
+    from thalweg.serving.stream.redrive import publish as send
+    from thalweg.sources import open_source
+
+    return send(open_source(source), to, rate, progress or Silent(), stopping)
 
 
 def _model(given: Any) -> Model:

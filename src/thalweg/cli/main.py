@@ -20,8 +20,12 @@ import thalweg
 from thalweg.cli.evaluate import evaluate
 from thalweg.cli.predict import predict
 from thalweg.cli.profile import profile
+from thalweg.cli.publish import publish
+from thalweg.cli.redrive import redrive
 from thalweg.cli.show import show
+from thalweg.cli.stream import stream
 from thalweg.cli.train import train
+from thalweg.cli.watch import watch
 from thalweg.core.errors import ThalwegError
 
 DONE, OURS, YOURS, INTERRUPTED = 0, 1, 2, 130
@@ -36,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would draw boxes, and take three times as long
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (profile, train, evaluate, predict, show):
+for verb in (profile, train, evaluate, predict, show, stream, watch, redrive, publish):
     app.command()(verb)
 
 
@@ -53,7 +57,7 @@ def thalweg_command(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Deep learning on tables: profile, train, evaluate, predict, show."""
+    """Deep learning on tables and on streams: one model, from rest to flow."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -72,6 +72,23 @@ Files = Annotated[
         metavar="FOLDER",
         help="The folder that paths of pictures and sounds in SOURCE are meant from; SOURCE's own "
         "by default.",
+    ),
+]
+Feature = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feature",
+        metavar="FEATURE",
+        help='A column made of the rows before: "spend_1h = sum(amount) by card over 1h". Also '
+        "count(), mean, max, min, distinct, last, since(). Repeat as needed.",
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="COLUMN",
+        help="The column that says when a row was, for --feature.",
     ),
 ]
 Minutes = Annotated[
@@ -188,6 +205,139 @@ AsToml = Annotated[
         help="Print the run's settings as TOML, to be read back by train --settings.",
     ),
 ]
+STREAMS = (
+    "log://folder, redis://host/0?stream=NAME, nats://host?stream=NAME, kafka://host/topic, "
+    "postgresql://host/db?table=NAME&key=COLUMN, a file or folder that grows, or - for standard "
+    "input"
+)
+
+Stream = Annotated[
+    str,
+    typer.Option("--from", metavar="URI", help=f"Where events come from: {STREAMS}."),
+]
+StreamSink = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="URI",
+        help="Where answers go: log://, redis://, nats://, kafka://, a database with ?table=NAME, "
+        "a folder/ for Parquet files, https://... to post to, or - for standard output.",
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="TIME",
+        help="Statistics of windows so long: 30s, 1m, 2h. A result comes as each closes.",
+    ),
+]
+Slide = Annotated[
+    str | None,
+    typer.Option("--slide", metavar="TIME", help="Begin a window every so often; they overlap."),
+]
+Session = Annotated[
+    str | None,
+    typer.Option("--session", metavar="TIME", help="Instead: windows that a pause so long ends."),
+]
+By = Annotated[
+    list[str] | None,
+    typer.Option("--by", metavar="COLUMN", help="Windows for each value of it. Repeatable."),
+]
+Measure = Annotated[
+    list[str] | None,
+    typer.Option("--measure", metavar="COLUMN", help="What is measured: all others by default."),
+]
+EventTime = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="COLUMN",
+        help="The time of an event; by default, when the stream took it.",
+    ),
+]
+Lateness = Annotated[
+    str,
+    typer.Option(
+        "--lateness",
+        metavar="TIME",
+        help="How far behind a newer event one may come and still count in its window.",
+    ),
+]
+WindowsTo = Annotated[
+    str | None,
+    typer.Option("--windows-to", metavar="URI", help="Where the results of windows go."),
+]
+LateTo = Annotated[
+    str | None,
+    typer.Option(
+        "--late-to", metavar="URI", help="Where events too late for windows go; a log by default."
+    ),
+]
+DeadLetters = Annotated[
+    str | None,
+    typer.Option(
+        "--dead-letters",
+        metavar="URI",
+        help="Where what cannot be read or predicted goes, as it came; a log by default.",
+    ),
+]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="FOLDER",
+        help="What the stream remembers. Processes with the same one share the work.",
+    ),
+]
+Lanes = Annotated[
+    int | None,
+    typer.Option(
+        "--lanes",
+        min=1,
+        help="How many processes can share the work: as many as partitions by default, 1 with "
+        "windows.",
+    ),
+]
+Latency = Annotated[
+    str,
+    typer.Option(
+        "--latency", metavar="TIME", help="How long an event may wait for others of its batch."
+    ),
+]
+CheckpointEvery = Annotated[
+    str,
+    typer.Option("--checkpoint", metavar="TIME", help="Time between two checkpoints."),
+]
+Once = Annotated[
+    bool,
+    typer.Option("--once", help="Stop when nothing is left, and close all windows."),
+]
+Start = Annotated[
+    Literal["first", "latest"],
+    typer.Option("--start", help="Where to begin the first time: at the first event, or the next."),
+]
+Explain = Annotated[
+    bool,
+    typer.Option("--explain", help="Say what would be done and what is promised; do nothing."),
+]
+Letters = Annotated[
+    str,
+    typer.Argument(metavar="STATE", help="The folder of a stream's state, or a log:// of letters."),
+]
+RedriveTo = Annotated[
+    str | None,
+    typer.Option("--to", metavar="URI", help="Where to; the stream they came from by default."),
+]
+Reason = Annotated[
+    str,
+    typer.Option("--reason", metavar="TEXT", help="Only letters whose reason holds this text."),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option("--rate", metavar="N", min=0.001, help="So many events a second at most."),
+]
+
 Json = Annotated[
     bool,
     typer.Option("--json", help="Answer with one JSON object."),

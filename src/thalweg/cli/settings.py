@@ -30,6 +30,8 @@ class Settings(BaseModel):
     columns: dict[str, str] | None = None
     drop: list[str] | None = None
     files: str | None = None
+    features: list[str] | None = None
+    time: str | None = None
     seed: int | None = None
     resume: bool | None = None
     balance: str | None = None

@@ -54,12 +54,24 @@ def _card(model: Model) -> str:
     from thalweg.lab.report import render_card
 
     if model.path is not None and (model.path / "card.md").is_file():
-        return (model.path / "card.md").read_text(encoding="utf-8")
-    return render_card(
+        return (model.path / "card.md").read_text(encoding="utf-8") + _features(model)
+    card = render_card(
         name=str(model.path),
         schema=model.schema,
         fingerprint=model.fingerprint,
         rows=model.rows,
         training=model.training,
         evaluation=model.evaluation,
+    )
+    return card + _features(model)
+
+
+def _features(model: Model) -> str:
+    """List the windowed features."""
+    windowed = model.schema.features
+    if windowed is None:
+        return ""
+    lines = [f"- `{one}`" for one in windowed.features]
+    return "\n".join(
+        ["", f"## Windowed features, by the time in `{windowed.time}`", "", *lines, ""]
     )

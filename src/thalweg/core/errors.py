@@ -5,6 +5,8 @@ The family::
     ThalwegError
     ├── OptionError      an argument or option that cannot be
     ├── SourceError      rows that cannot be read, or a place that cannot be written
+    │   ├── LostConnectionError   a server that cannot be reached now: later it may be
+    │   └── FullDiskError         a disk that is full: later there may be room
     ├── ColumnError      a column that is missing, misspelt or of the wrong kind
     ├── TargetError      a target that nothing can be learned from
     └── ArtifactError    a saved model that is damaged, foreign or of another version
@@ -51,6 +53,14 @@ class OptionError(ThalwegError):
 
 class SourceError(ThalwegError):
     """Rows that cannot be read, or a place that cannot be written."""
+
+
+class LostConnectionError(SourceError):
+    """A server that cannot be reached now, or no longer: another attempt may go well."""
+
+
+class FullDiskError(SourceError):
+    """A disk, or a quota of it, that is full."""
 
 
 class ColumnError(ThalwegError):

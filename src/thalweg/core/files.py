@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
 
-from thalweg.core.errors import SourceError
+from thalweg.core.errors import FullDiskError, SourceError
 
 __all__ = ["Draft", "atomic_file", "atomic_folder", "clear_of_disk"]
 
@@ -174,14 +174,16 @@ def clear_of_disk(target: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises
     ------
+    FullDiskError
+        In place of an `OSError` that means a full disk or a used-up quota.
     SourceError
-        In place of an `OSError` that means a full disk, a used-up quota or a refusal.
+        In place of one that means a refusal.
     """
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise SourceError(
+            raise FullDiskError(
                 f"{target} cannot be written ({os.strerror(error.errno)})",
                 "room for it",
                 "Free some space or write elsewhere; nothing half-written was left.",

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.data.arrays import Arrays
+from thalweg.data.features.declare import Features
 from thalweg.data.schema import Schema
 from thalweg.data.shards import Held, Store
 from thalweg.sources import Reject
@@ -122,11 +123,14 @@ class Wishes:
         Column name -> ``KIND[,OPTION=VALUE...]``.
     drop
         Columns not to use.
+    features
+        Windowed features to compute first; None for none.
     """
 
     target: str
     columns: Mapping[str, str]
     drop: Sequence[str] = ()
+    features: Features | None = None
 
 
 def class_counts(arrays: Arrays) -> NDArray[np.int64] | None:

@@ -12,6 +12,7 @@ from thalweg.core.errors import OptionError, TargetError
 from thalweg.core.progress import Progress
 from thalweg.data.cache import Cache
 from thalweg.data.copies import LowestHashes
+from thalweg.data.features.source import featured, fitted
 from thalweg.data.gather import gather
 from thalweg.data.infer import Given, check_target
 from thalweg.data.judges import read_judges
@@ -59,6 +60,8 @@ def prepare(
         Where nothing can be learned from the source; see `fit_schema`.
     """
     names = source.schema().names
+    if wishes.features is not None:
+        names = [*names, *wishes.features.of(source.schema()).names]
     require([wishes.target, *wishes.columns, *wishes.drop], names)
     if split.column is not None:
         require([split.column], names)
@@ -75,14 +78,21 @@ def prepare(
             # What is in it stays readable for whoever has opened it.
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thalweg-"))))
         source = stack.enter_context(repeatable(source, cache, progress))
+        features = wishes.features and fitted(source, wishes.features, progress)
+        source = stack.enter_context(featured(source, features, progress))
         fingerprint = source.fingerprint()
         found = _parted(source, wishes, said, split, cache, progress)
         if source.fingerprint() != fingerprint:
             raise changed(source, sum(found.rows.values()))
-    copies = (0, 0)
-    if test is not None:
-        found, copies = _with_test(found, test, names, progress)
-        fingerprint = f"{fingerprint}+{test.fingerprint()}"
+        copies = (0, 0)
+        if test is not None:
+            test = stack.enter_context(featured(test, features, progress))
+            found, copies = _with_test(found, test, names, progress)
+            fingerprint = f"{fingerprint}+{test.fingerprint()}"
+    if features is not None:
+        # A feature that is not used need not be computed again.
+        used = features.only(found.schema.names)
+        found = replace(found, schema=replace(found.schema, features=used))
     _require_parts(found, wishes, split, asked=test is not None)
     return Prepared(
         found.schema,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from thalweg.core.errors import ArtifactError, ColumnError, near
 from thalweg.data.attach import attach
+from thalweg.data.features.declare import Features
 from thalweg.data.interpolate import Curve
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded, Holds, State, Task
@@ -28,6 +29,8 @@ FORMAT: Final = 1
 NO_TARGET: Final = "no usable target"
 UNKNOWN: Final = "a class that was never trained on"
 CLEANED: Final = "set aside by a cleaning option"
+
+_FLAT: Final = frozenset((pa.string(), pa.large_string(), pa.float64(), pa.int64(), pa.bool_()))
 
 MOST_BYTES: Final = 2**31 - 1
 """How much text Arrow's usual text array can hold."""
@@ -136,18 +139,29 @@ class Schema:
         The columns that are not read, each with the reason.
     curves
         The numbers whose gaps are filled along another column.
+    features
+        The windowed features among the columns, which are computed before anything is encoded;
+        None for none.
     """
 
     columns: tuple[Column, ...]
     target: Column | None = None
     ignored: tuple[Ignored, ...] = ()
     curves: tuple[Curve, ...] = ()
+    features: Features | None = None
 
     @property
     def names(self) -> list[str]:
         """The names of the columns that are read, and of those that they are filled along."""
         own = [column.name for column in self.columns]
         return list(dict.fromkeys([*own, *(curve.along for curve in self.curves)]))
+
+    @property
+    def raw(self) -> list[str]:
+        """The names of the columns that rows must have before windowed features are computed."""
+        made = [] if self.features is None else self.features.names
+        inputs = [] if self.features is None else self.features.inputs
+        return list(dict.fromkeys([*(name for name in self.names if name not in made), *inputs]))
 
     @property
     def grouped(self) -> list[str]:
@@ -198,13 +212,17 @@ class Schema:
         ColumnError
             Where a column is missing or its type can never be of its kind.
         """
+        if self.features is not None:
+            _require_computed(self.features, self.names, rows.schema.names)
         require(self.names, rows.schema.names)
-        arrays = {name: _whole(rows.column(name)) for name in self.names}
+        there = dict(zip(rows.schema.names, rows.columns, strict=True))
+        arrays = {name: _whole(there[name]) for name in self.names}
         filled = {c.column: c.fill(arrays[c.column], arrays[c.along]) for c in self.curves}
         arrays |= filled
         refused: dict[str, NDArray[np.bool_]] = {}
+        holds = {column.name: KINDS[column.kind].holds for column in reversed(self.columns)}
         for name, array in arrays.items():
-            _require_cells(name, array, self._holds(name))
+            _require_cells(name, array, holds.get(name, frozenset()))
         encoded = {}
         dropped = np.zeros(rows.num_rows, dtype=bool)
         unreadable = np.zeros(rows.num_rows, dtype=np.int64)
@@ -224,11 +242,6 @@ class Schema:
         for mask in refused.values():
             dropped |= mask
         return Rows(encoded, dropped, unreadable, refused)
-
-    def _holds(self, name: str) -> frozenset[Holds]:
-        """Say what cells of a column may hold beside one flat value."""
-        kinds = [column.kind for column in self.columns if column.name == name]
-        return KINDS[kinds[0]].holds if kinds else frozenset()
 
     def encode_target(self, rows: pa.RecordBatch | pa.Table) -> Encoded:
         """Encode the target's column of rows [N]; rows without one are ``dropped``.
@@ -270,13 +283,14 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Give plain data, equal for equal schemas."""
-        return {
+        told = {
             "format": FORMAT,
             "columns": [column.to_json() for column in self.columns],
             "target": None if self.target is None else self.target.to_json(),
             "ignored": [{"name": one.name, "because": one.because} for one in self.ignored],
             "curves": [curve.to_json() for curve in self.curves],
         }
+        return told if self.features is None else {**told, "features": self.features.to_json()}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Schema:
@@ -299,6 +313,7 @@ class Schema:
             None if target is None else Column.from_json(target),
             tuple(Ignored(one["name"], one["because"]) for one in given["ignored"]),
             tuple(Curve.from_json(curve) for curve in given["curves"]),
+            Features.from_json(given["features"]) if given.get("features") else None,
         )
 
 
@@ -325,8 +340,22 @@ def require(wanted: Iterable[str], available: Sequence[str]) -> None:
         )
 
 
+def _require_computed(features: Features, wanted: Sequence[str], there: Sequence[str]) -> None:
+    """Refuse rows whose windowed features nobody has computed."""
+    missing = [name for name in features.names if name in wanted and name not in there]
+    if missing:
+        raise ColumnError(
+            f"the windowed feature {missing[0]!r} is not among the rows' columns",
+            "rows whose features are computed: they depend on the rows before them",
+            "Use thalweg predict, evaluate or stream, which compute them from "
+            f"{', '.join(features.inputs)}.",
+        )
+
+
 def _require_cells(name: str, array: pa.Array, holds: frozenset[Holds]) -> None:
     """Refuse cells that hold more than their kind reads."""
+    if array.type in _FLAT:
+        return
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     fits = "lists" in holds if is_list(kind) else not pa.types.is_nested(kind)
     if not fits or (is_bytes(kind) and "bytes" not in holds):

@@ -51,6 +51,9 @@ MOST_CLASSES: Final = 1_000
 FEW: Final = 64
 """How many texts are looked up one by one."""
 
+MOST_SEEN: Final = 16_384
+"""Of how many texts the codes are remembered."""
+
 MOST_SPAN: Final = 1 << 20
 """The widest range of whole numbers whose codes stand in a table by value."""
 
@@ -112,6 +115,11 @@ class CategoryState(State):
         """The place of each level, by its bytes."""
         ordered = reversed([*enumerate(self.levels)])  # of equal levels the first counts
         return {text.encode(): place for place, text in ordered}
+
+    @cached_property
+    def seen(self) -> dict[str | None, int]:
+        """The codes of some texts that came in small batches: read once, then looked up."""
+        return {}
 
     @cached_property
     def short_texts(self) -> pa.Array:
@@ -343,8 +351,23 @@ def _codes(values: pa.Array, state: CategoryState) -> NDArray[np.integer[Any]]:
 
 
 def _text_codes(array: pa.Array, state: CategoryState) -> NDArray[np.int32]:
-    """Code texts [N]: as they stand, then those that may mean the same as another with care."""
+    """Code texts [N]; of a few, what was found of a text before is remembered."""
     array = array if pa.types.is_string(array.type) else plain(array)
+    if len(array) > FEW:
+        return _all_text_codes(array, state)
+    cells = array.to_pylist()
+    codes = [state.seen.get(cell, -1) for cell in cells]
+    if min(codes, default=0) >= 0:
+        return np.array(codes, dtype=np.int32)
+    found = _all_text_codes(array, state)
+    if len(state.seen) < MOST_SEEN:
+        pairs = zip(cells, found.tolist(), strict=True)
+        state.seen.update((cell, code) for cell, code in pairs if len(cell or "") <= FEW)
+    return found
+
+
+def _all_text_codes(array: pa.Array, state: CategoryState) -> NDArray[np.int32]:
+    """Code texts [N]: as they stand, then those that may mean the same as another with care."""
     codes = _places(array, state) + np.int32(FIRST)
     if array.null_count:
         codes[array.is_null().to_numpy(zero_copy_only=False)] = MISSING

@@ -11,6 +11,7 @@ from typing import Any, final
 
 from thalweg.core.progress import Progress
 from thalweg.data.cache import Cache
+from thalweg.data.features.declare import Features
 from thalweg.data.leakage import warnings as leakage
 from thalweg.data.loader import check_balance
 from thalweg.data.parts import Prepared, Wishes
@@ -49,6 +50,8 @@ class Question:
         Where the encoded rows of large tables are kept; None keeps none.
     files
         The folder that paths in cells are meant from; None for that of the rows' own file.
+    features
+        Windowed features to compute first; None for none.
     """
 
     source: Any
@@ -61,6 +64,7 @@ class Question:
     baselines: Sequence[str] | None
     cache: Path | None
     files: str | Path | None = None
+    features: Features | None = None
 
 
 def study(question: Question, run: Run, folder: Path | None, progress: Progress) -> Model:
@@ -81,7 +85,7 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
     source = open_source(question.source, files=question.files)
     test = None if question.test is None else open_source(question.test, files=question.files)
     split = Split.parse(question.split, test=0.0 if test is not None else 0.2, seed=run.seed)
-    wishes = Wishes(question.target, question.columns, question.drop)
+    wishes = Wishes(question.target, question.columns, question.drop, question.features)
     # What cannot be is said before the work.
     Recipe().turned(question.dials)
     check_balance(run.balance)
@@ -175,6 +179,10 @@ def answer(model: Model) -> dict[str, Any]:
             for column in model.schema.columns
         ],
         "ignored": [{"name": one.name, "because": one.because} for one in model.schema.ignored],
+        "features": [str(one) for one in model.schema.features.features]
+        if model.schema.features
+        else [],
+        "time": model.schema.features.time if model.schema.features else None,
         "recipe": model.recipe.model_dump(mode="json"),
         "settings": model.training.settings,
         "training": model.training.model_dump(mode="json"),

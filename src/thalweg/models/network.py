@@ -23,7 +23,8 @@ from thalweg.kinds.base import Head, LossOptions, Masks, Prepares, Settles
 from thalweg.models.fusion import FUSIONS
 from thalweg.models.recipe import Recipe
 
-PREDICT_ROWS: Final = 8192
+PREDICT_ROWS: Final = 1024
+"""The most rows looked at together: what a layer makes of so many stays in the cache."""
 
 SETTLED: Final = 256
 """Rows whose fixed parts are done together: progress is told after each."""

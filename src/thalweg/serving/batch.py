@@ -16,6 +16,7 @@ import pyarrow as pa
 from thalweg.core.errors import ColumnError, OptionError, SourceError
 from thalweg.core.files import clear_of_disk
 from thalweg.core.progress import Progress
+from thalweg.data.features.source import FeaturedSource
 from thalweg.data.passes import batch_rows, row_bytes, told
 from thalweg.data.schema import CLEANED, require
 from thalweg.models.model import Model, Prediction
@@ -207,6 +208,7 @@ def predict_all(
         metadata say how many were ``predicted``.
     """
     tally = Tally()
+    own = source.rows if isinstance(source, FeaturedSource) else source
     pieces: list[pa.RecordBatch] = []
     aside = None if to is None else beside(to, ".rejects.ndjson")
     with contextlib.ExitStack() as stack:
@@ -216,7 +218,7 @@ def predict_all(
         for rows in predict(model, source, tally, progress, keep=keep):
             if sink is None or write is None:
                 # A user's own categories stay; those that a file was read as are texts.
-                pieces.append(rows if isinstance(source, MemorySource) else decoded(rows))
+                pieces.append(rows if isinstance(own, MemorySource) else decoded(rows))
             else:
                 sink.write(rows)
                 write(tally.take())

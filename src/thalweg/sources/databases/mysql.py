@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, final
@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from thalweg.core.errors import SourceError, near
+from thalweg.core.errors import LostConnectionError, SourceError, near
 from thalweg.sources.databases.address import Address
 from thalweg.sources.databases.mysql_process import ReaderError, reading
 from thalweg.sources.databases.mysql_rows import made, statements
 from thalweg.sources.databases.mysql_types import asked, given, quoted
-from thalweg.sources.databases.sql import Database, LostConnectionError, Reading, driver
+from thalweg.sources.databases.sql import Database, Reading, driver
 
 _OPTIONS: Final = ("unix_socket", "option_file", "connect_timeout")
 _BEFORE: Final = (
@@ -28,7 +28,7 @@ _BEFORE: Final = (
 )
 """A reader may take its time, and cannot change anything."""
 
-_STRICT: Final = "SET sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00'"
+STRICT: Final = "SET sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00'"
 _LOST: Final = frozenset({1053, 1317, 1927, 2002, 2003, 2006, 2013, 2055})
 _CUT: Final = re.compile(
     r"IO ?error|IoError|CodecError|DriverError|reset by peer|Broken pipe|timed out|refused|"
@@ -55,7 +55,7 @@ class MySql(Database):
     def schema(self) -> pa.Schema:
         """List the columns."""
         with self._opened() as cursor:
-            return pa.schema([given(field) for field in self._described(cursor)])
+            return pa.schema([given(field) for field in self.described(cursor)])
 
     def count(self) -> int | None:
         """Count a table's rows; a view's would have to be worked out first."""
@@ -70,8 +70,8 @@ class MySql(Database):
         """
         driver("connectorx", "MySQL")
         with self._opened() as cursor:
-            fields = {field.name: field for field in self._described(cursor)}
-            kind = self._kind(cursor)
+            fields = {field.name: field for field in self.described(cursor)}
+            kind = self.kind(cursor)
             count = self._counted(cursor)
             uri = _uri(self._address, cursor.connection)
         if [given(fields[name]) for name in schema.names] != list(schema):
@@ -97,11 +97,11 @@ class MySql(Database):
     def prepare(self) -> pa.Schema | None:
         """See whether the table is there, and whether one may be made."""
         with self._opened(write=True) as cursor:
-            kind = self._kind(cursor)
+            kind = self.kind(cursor)
             if kind:
-                self._require_replaceable(cursor, kind)
+                self.require_replaceable(cursor, kind)
                 if self._address.mode == "append":
-                    return pa.schema([given(field) for field in self._described(cursor)])
+                    return pa.schema([given(field) for field in self.described(cursor)])
             hidden = self._beside(_hidden())
             cursor.execute(f"CREATE TABLE {hidden} (one INT)")
             cursor.execute(f"DROP TABLE {hidden}")
@@ -110,17 +110,17 @@ class MySql(Database):
     def store(self, rows: pa.RecordBatchReader) -> None:
         """Insert rows; a new table is hidden until it is whole, then takes its name in one step."""
         with self._opened(write=True) as cursor:
-            kind = self._kind(cursor)
+            kind = self.kind(cursor)
             if kind:
-                self._require_replaceable(cursor, kind)
+                self.require_replaceable(cursor, kind)
             if kind and self._address.mode == "append":
-                self._insert(cursor, self._from(), rows)
+                self.insert(cursor, self._from(), rows)
                 cursor.connection.commit()
                 return
             hidden, aside = self._beside(_hidden()), self._beside(_hidden())
             try:
                 cursor.execute(made(hidden, rows.schema))
-                self._insert(cursor, hidden, rows)
+                self.insert(cursor, hidden, rows)
                 cursor.connection.commit()
                 moved = f"{hidden} TO {self._from()}"
                 cursor.execute(
@@ -132,7 +132,7 @@ class MySql(Database):
                 raise
             cursor.execute(f"DROP TABLE IF EXISTS {aside}")
 
-    def _insert(self, cursor: Any, table: str, rows: pa.RecordBatchReader) -> None:
+    def insert(self, cursor: Any, table: str, rows: Iterable[pa.RecordBatch]) -> None:
         """Insert rows, and count what went in."""
         cursor.execute("SELECT @@max_allowed_packet")
         most = min(int(cursor.fetchone()[0]) // 2, 4 << 20)
@@ -145,7 +145,7 @@ class MySql(Database):
                     "Does a trigger set rows aside? Nothing was kept.",
                 )
 
-    def _require_replaceable(self, cursor: Any, kind: str) -> None:
+    def require_replaceable(self, cursor: Any, kind: str) -> None:
         """Check that what is there may be replaced or added to, whole or not at all."""
         if self._address.mode == "fail":
             raise self._address.exists()
@@ -167,11 +167,11 @@ class MySql(Database):
     def _opened(self, *, write: bool = False) -> Iterator[Any]:
         """Connect."""
         pymysql = driver("pymysql", "MySQL")
-        with self._told(pymysql.Error):
-            connection = _connect(pymysql, self._address)
+        with self.told(pymysql.Error):
+            connection = connected(pymysql, self._address)
         try:
-            with self._told(pymysql.Error), connection.cursor() as cursor:
-                for one in (_STRICT,) if write else _BEFORE:
+            with self.told(pymysql.Error), connection.cursor() as cursor:
+                for one in (STRICT,) if write else _BEFORE:
                     cursor.execute(one)
                 yield cursor
         finally:
@@ -179,7 +179,7 @@ class MySql(Database):
                 connection.close()
 
     @contextmanager
-    def _told(self, refusal: type[Exception]) -> Iterator[None]:
+    def told(self, refusal: type[Exception]) -> Iterator[None]:
         """Say what the driver says in one line."""
         try:
             yield
@@ -249,7 +249,7 @@ class MySql(Database):
         database = _literal(place[-1]) if place else "DATABASE()"
         return f"table_schema = {database} AND table_name = {_literal(name)}"
 
-    def _kind(self, cursor: Any) -> str:
+    def kind(self, cursor: Any) -> str:
         """Tell what the table is: BASE TABLE, VIEW ..., or nothing."""
         if self._address.query:
             return ""
@@ -257,9 +257,9 @@ class MySql(Database):
         found = cursor.fetchone()
         return str(found[0]) if found else ""
 
-    def _described(self, cursor: Any) -> Sequence[Any]:
+    def described(self, cursor: Any) -> Sequence[Any]:
         """List the columns as the protocol tells them."""
-        if self._address.table and not self._kind(cursor):
+        if self._address.table and not self.kind(cursor):
             cursor.execute(
                 "SELECT IF(table_schema = DATABASE(), table_name, "
                 "CONCAT(table_schema, '.', table_name)) FROM information_schema.tables WHERE "
@@ -273,7 +273,7 @@ class MySql(Database):
 
     def _counted(self, cursor: Any) -> int | None:
         """Count a table's rows; None for views and queries."""
-        if self._kind(cursor) != "BASE TABLE":
+        if self.kind(cursor) != "BASE TABLE":
             return None
         cursor.execute(f"SELECT count(*) FROM {self._from()}")
         return int(cursor.fetchone()[0])
@@ -293,7 +293,7 @@ class MySql(Database):
         """Give what the driver reads, of the types promised; then check how much came."""
         done = 0
         while True:
-            with self._told(driver("pymysql", "MySQL").Error):
+            with self.told(driver("pymysql", "MySQL").Error):
                 batch = next(batches, None)
             if batch is None:
                 break
@@ -323,8 +323,11 @@ class MySql(Database):
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _connect(pymysql: Any, address: Address) -> Any:
-    """Connect; what the URI leaves open comes from the environment and the option file."""
+def connected(pymysql: Any, address: Address, timeout: float | None = None) -> Any:
+    """Connect; what the URI leaves open comes from the environment and the option file.
+
+    An answer may take as many seconds as the timeout says, or for ever.
+    """
     for name in address.options:
         if name not in _OPTIONS:
             raise SourceError(
@@ -339,6 +342,8 @@ def _connect(pymysql: Any, address: Address) -> Any:
         unix_socket=address.options.get("unix_socket"),
         read_default_file=address.options.get("option_file", "~/.my.cnf"),
         connect_timeout=int(address.options.get("connect_timeout", "10")),
+        read_timeout=timeout,
+        write_timeout=timeout,
         charset="utf8mb4",
         autocommit=False,
     )

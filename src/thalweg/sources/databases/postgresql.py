@@ -13,10 +13,10 @@ from urllib.parse import quote, urlencode
 
 import pyarrow as pa
 
-from thalweg.core.errors import SourceError, near
+from thalweg.core.errors import LostConnectionError, SourceError, near
 from thalweg.sources.databases.address import Address
 from thalweg.sources.databases.postgresql_types import asked, cast, given, quoted
-from thalweg.sources.databases.sql import Database, LostConnectionError, Reading, driver
+from thalweg.sources.databases.sql import Database, Reading, driver
 
 BYTES: Final = 8 << 20
 """How much the driver reads before it gives a batch."""
@@ -64,7 +64,7 @@ class PostgreSql(Database):
     def schema(self) -> pa.Schema:
         """List the columns."""
         with self._opened() as cursor:
-            return pa.schema([given(field) for field in self._described(cursor)])
+            return pa.schema([given(field) for field in self.described(cursor)])
 
     def count(self) -> int | None:
         """Count a table's rows; a view's would have to be worked out first."""
@@ -78,7 +78,7 @@ class PostgreSql(Database):
             total = self._counted(cursor)
             for way in _ORDERED if total is not None else _ORDERED[:2]:
                 cursor.execute(way)
-            described = self._described(cursor)
+            described = self.described(cursor)
             fields = [described.field(name) for name in schema.names]
             if [given(field) for field in fields] != list(schema):
                 raise SourceError(
@@ -98,11 +98,11 @@ class PostgreSql(Database):
     def prepare(self) -> pa.Schema | None:
         """See whether the table is there, and whether one may be made."""
         with self._opened(write=True) as cursor:
-            if self._kind(cursor):
+            if self.kind(cursor):
                 if self._address.mode == "fail":
                     raise self._address.exists()
                 if self._address.mode == "append":
-                    return pa.schema([given(field) for field in self._described(cursor)])
+                    return pa.schema([given(field) for field in self.described(cursor)])
             hidden = (*self._address.table[:-1], _hidden())
             cursor.execute(f"CREATE TABLE {quoted(hidden)} ()")  # Rolled back: a question only.
             return None
@@ -111,16 +111,16 @@ class PostgreSql(Database):
         """Store rows by COPY; a new table takes an old one's place at the very end."""
         *place, name = self._address.table
         with self._opened(write=True) as cursor:
-            there, mode = self._kind(cursor), self._address.mode
+            there, mode = self.kind(cursor), self._address.mode
             if there and mode == "fail":
                 raise self._address.exists()
             # Into another table first: an old one can be read until the new one is whole, and the
             # database itself casts what is appended.
             appended = bool(there) and mode == "append"
             hidden = _hidden()
-            _ingest(cursor, rows, place, hidden, temporary=appended)
+            ingest(cursor, rows, place, hidden, temporary=appended)
             if appended:
-                self._append(cursor, hidden, rows.schema.names)
+                self.append(cursor, hidden, rows.schema.names)
             else:
                 if there:
                     cursor.execute(f"DROP TABLE {quoted(self._address.table)}")
@@ -128,16 +128,24 @@ class PostgreSql(Database):
                 cursor.execute(f"ALTER TABLE {moved} RENAME TO {quoted([name])}")
             cursor.connection.commit()
 
-    def _append(self, cursor: Any, hidden: str, names: Sequence[str]) -> None:
+    @property
+    def table(self) -> tuple[str, ...]:
+        """The table's name, with its schema where the address has one."""
+        return self._address.table
+
+    def types(self, cursor: Any, table: Sequence[str]) -> dict[str, str]:
+        """Name the types of a table's columns, with their sizes."""
+        found = answers(
+            cursor,
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE "
+            f"attrelid = {literal(quoted(table))}::regclass AND attnum > 0 AND NOT attisdropped",
+        )
+        return dict(found)
+
+    def append(self, cursor: Any, hidden: str, names: Sequence[str]) -> None:
         """Move rows from a temporary table to the one that is there, as its types."""
         listed = ", ".join(quoted([name]) for name in names)
-        table = _literal(quoted(self._address.table))
-        found = _rows(
-            cursor,
-            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
-            f"WHERE attrelid = {table}::regclass AND attnum > 0 AND NOT attisdropped",
-        )
-        types = dict(found)
+        types = self.types(cursor, self._address.table)
         cast = ", ".join(f"{quoted([name])}::{types[name]}" for name in names)
         cursor.execute(
             f"INSERT INTO {quoted(self._address.table)} ({listed}) "
@@ -148,10 +156,10 @@ class PostgreSql(Database):
     def _opened(self, *, write: bool = False) -> Iterator[Any]:
         """Connect: by default to one state of the database, which cannot be changed from here."""
         dbapi = driver("adbc_driver_postgresql.dbapi", "PostgreSQL")
-        with self._told(dbapi.Error):
-            connection = dbapi.connect(_conninfo(self._address))
+        with self.told(dbapi.Error):
+            connection = dbapi.connect(conninfo(self._address))
         try:
-            with self._told(dbapi.Error), connection.cursor() as cursor:
+            with self.told(dbapi.Error), connection.cursor() as cursor:
                 cursor.execute("SET TIME ZONE 'UTC'" if write else _SNAPSHOT)
                 yield cursor
         finally:
@@ -160,7 +168,7 @@ class PostgreSql(Database):
                 connection.close()
 
     @contextmanager
-    def _told(self, refusal: type[Exception]) -> Iterator[None]:
+    def told(self, refusal: type[Exception]) -> Iterator[None]:
         """Say what the driver says in one line."""
         try:
             yield
@@ -210,31 +218,31 @@ class PostgreSql(Database):
         if self._address.database == "postgres":
             return []
         with suppress(SourceError), usual._opened() as cursor:
-            names = _rows(cursor, "SELECT datname::text FROM pg_database WHERE datallowconn")
+            names = answers(cursor, "SELECT datname::text FROM pg_database WHERE datallowconn")
             return [name for (name,) in names if not name.startswith("template")]
         return []
 
-    def _kind(self, cursor: Any) -> str:
+    def kind(self, cursor: Any) -> str:
         """Tell what the table is: r, p, m, f (tables), v (a view), or nothing."""
         *place, name = self._address.table
-        where = f"nspname = {_literal(place[-1])}" if place else "pg_table_is_visible(c.oid)"
-        found = _rows(
+        where = f"nspname = {literal(place[-1])}" if place else "pg_table_is_visible(c.oid)"
+        found = answers(
             cursor,
             "SELECT relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-            f"WHERE relname = {_literal(name)} AND {where} AND relkind IN ('r','p','m','f','v')",
+            f"WHERE relname = {literal(name)} AND {where} AND relkind IN ('r','p','m','f','v')",
         )
         return found[0][0] if found else ""
 
-    def _described(self, cursor: Any) -> pa.Schema:
+    def described(self, cursor: Any) -> pa.Schema:
         """List the columns as the driver sees them."""
-        if self._address.table and not self._kind(cursor):
+        if self._address.table and not self.kind(cursor):
             raise self._address.missing(self._tables(cursor))
         cursor.execute(f"SELECT * FROM {self._from()} LIMIT 0")
         return cursor.fetch_arrow_table().schema
 
     def _tables(self, cursor: Any) -> list[str]:
         """List the tables and views, those of other schemas with the schema before."""
-        found = _rows(
+        found = answers(
             cursor,
             "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN relname::text "
             "ELSE nspname || '.' || relname END FROM pg_class c "
@@ -249,12 +257,12 @@ class PostgreSql(Database):
         """Count a table's rows, in the state that is read; None for views and queries."""
         if self._address.query:
             return None
-        kind = self._kind(cursor)
+        kind = self.kind(cursor)
         if not kind:
             raise self._address.missing(self._tables(cursor))
         if kind == "v":
             return None
-        return int(_rows(cursor, f"SELECT count(*) FROM {self._from()}")[0][0])
+        return int(answers(cursor, f"SELECT count(*) FROM {self._from()}")[0][0])
 
     def _from(self) -> str:
         """Name the rows in SQL. A line of its own: the query may end in a comment."""
@@ -265,7 +273,7 @@ class PostgreSql(Database):
     def _batches(self, reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Give what the driver reads, as plain types."""
         while True:
-            with self._told(driver("adbc_driver_postgresql.dbapi", "PostgreSQL").Error):
+            with self.told(driver("adbc_driver_postgresql.dbapi", "PostgreSQL").Error):
                 batch = next(reader, None)
             if batch is None:
                 return
@@ -287,7 +295,7 @@ class PostgreSql(Database):
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _rows(cursor: Any, query: str) -> list[tuple[Any, ...]]:
+def answers(cursor: Any, query: str) -> list[tuple[Any, ...]]:
     """Ask a small question."""
     cursor.execute(query)
     found: list[tuple[Any, ...]] = cursor.fetchall()
@@ -299,7 +307,7 @@ def _hidden() -> str:
     return f"thalweg_{secrets.token_hex(6)}"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Write a text."""
     return "'" + text.replace("'", "''") + "'"
 
@@ -310,7 +318,7 @@ def _core(said: str) -> str:
     return match[1] if match else re.sub(r"^.*?\[libpq\] (Failed to connect: )?", "", said)
 
 
-def _conninfo(address: Address) -> str:
+def conninfo(address: Address) -> str:
     """Write the URI as libpq reads it; what it leaves open, libpq takes from the environment."""
     defaults = {
         name: value
@@ -327,7 +335,7 @@ def _conninfo(address: Address) -> str:
     return f"postgresql://{account}{host}{port}/{quote(address.database, safe='')}?{options}"
 
 
-def _ingest(
+def ingest(
     cursor: Any, rows: pa.RecordBatchReader, place: Sequence[str], name: str, *, temporary: bool
 ) -> None:
     """Make a table and copy rows into it."""

@@ -19,7 +19,7 @@ from typing import Any, Final, final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from thalweg.core.errors import SourceError
+from thalweg.core.errors import LostConnectionError, SourceError
 from thalweg.core.files import clear_of_disk
 from thalweg.sources.base import Batch, Position, Sink, Source
 from thalweg.sources.files import require, require_distinct
@@ -27,10 +27,6 @@ from thalweg.sources.sinks import decoded
 
 PATIENCE: Final = (0.2, 1.0, 3.0, 10.0)
 """How many seconds to wait before each attempt to connect again; rows that come renew it."""
-
-
-class LostConnectionError(SourceError):
-    """A connection was lost: another may go on."""
 
 
 @dataclass(frozen=True, slots=True)

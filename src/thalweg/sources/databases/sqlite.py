@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
@@ -53,7 +53,7 @@ class Sqlite(Database):
     def count(self) -> int | None:
         """Count a table's rows; a view's would have to be worked out first."""
         with self._opened() as connection:
-            if self._kind(connection) != "table":
+            if self.kind(connection) != "table":
                 return None
             return int(connection.execute(f"SELECT count(*) FROM {self._from()}").fetchone()[0])
 
@@ -65,7 +65,7 @@ class Sqlite(Database):
             if not query:
                 wanted = ", ".join(map(quoted, schema.names))
                 # Without an index the order is the table's own, whatever columns are wanted.
-                way = " NOT INDEXED" if self._kind(connection) == "table" else ""
+                way = " NOT INDEXED" if self.kind(connection) == "table" else ""
                 query = f"SELECT {wanted} FROM {self._from()}{way}"
             cursor = connection.execute(query)
             names = [column[0] for column in cursor.description]
@@ -83,10 +83,10 @@ class Sqlite(Database):
             return None
         with self._opened(write=True) as connection:
             connection.execute("BEGIN IMMEDIATE")  # Refused where the file cannot be written.
-            kind = self._kind(connection)
+            kind = self.kind(connection)
             if not kind:
                 return None
-            self._require_replaceable(kind)
+            self.require_replaceable(kind)
             return self._described(connection) if self._address.mode == "append" else None
 
     def store(self, rows: pa.RecordBatchReader) -> None:
@@ -95,28 +95,20 @@ class Sqlite(Database):
         try:
             with self._opened(write=True) as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                kind = self._kind(connection)
+                kind = self.kind(connection)
                 if kind:
-                    self._require_replaceable(kind)
+                    self.require_replaceable(kind)
                 if not (kind and self._address.mode == "append"):
                     connection.execute(f"DROP TABLE IF EXISTS {self._from()}")
-                    columns = ", ".join(f"{quoted(f.name)} {declaration(f)}" for f in rows.schema)
-                    connection.execute(f"CREATE TABLE {self._from()} ({columns})")
-                names = ", ".join(map(quoted, rows.schema.names))
-                marks = ", ".join("?" * len(rows.schema))
-                insert = f"INSERT INTO {self._from()} ({names}) VALUES ({marks})"
-                for batch in rows:
-                    for start in range(0, batch.num_rows, _ROWS):
-                        piece = batch.slice(start, _ROWS)
-                        cells = (stored(column).to_pylist() for column in piece.columns)
-                        connection.executemany(insert, zip(*cells, strict=True))
+                    connection.execute(made(self._from(), rows.schema))
+                insert(connection, self._from(), rows)
                 connection.execute("COMMIT")
         except BaseException:
             if fresh:
                 self._path.unlink(missing_ok=True)
             raise
 
-    def _require_replaceable(self, kind: str) -> None:
+    def require_replaceable(self, kind: str) -> None:
         """Check that what is there may be replaced or added to."""
         if self._address.mode == "fail":
             raise self._address.exists()
@@ -128,20 +120,24 @@ class Sqlite(Database):
         """Open the file."""
         if not write:
             require_file(self._path, self._address.shown)
-        place = f"file:{quote(str(self._path))}?mode={'rwc' if write else 'ro'}"
-        with self._told():
-            # Rows may be read, and the reading ended, by a thread that did not begin it.
-            connection = sqlite3.connect(
-                place, uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-            )
+        with self.told():
+            connection = self.connected(write=write)
         try:
-            with self._told():
+            with self.told():
                 yield connection
         finally:
             connection.close()
 
+    def connected(self, *, write: bool) -> sqlite3.Connection:
+        """Open the file, for whoever closes it."""
+        place = f"file:{quote(str(self._path))}?mode={'rwc' if write else 'ro'}"
+        # Rows may be read, and the reading ended, by a thread that did not begin it.
+        return sqlite3.connect(
+            place, uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        )
+
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
         """Say what SQLite says in one line."""
         try:
             yield
@@ -165,7 +161,7 @@ class Sqlite(Database):
                 "Is it the right file?",
             ) from None
 
-    def _kind(self, connection: sqlite3.Connection) -> str:
+    def kind(self, connection: sqlite3.Connection) -> str:
         """Tell what the table is: table, view, or nothing."""
         *place, name = self._address.table or ("",)
         master = f"{quoted(place[-1])}.sqlite_master" if place else "sqlite_master"
@@ -179,17 +175,17 @@ class Sqlite(Database):
         Columns of dates and of no known type are looked at as a whole: SQLite holds anything
         anywhere.
         """
-        if self._address.table and not self._kind(connection):
+        if self._address.table and not self.kind(connection):
             question = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
             raise self._address.missing(sorted(name for (name,) in connection.execute(question)))
-        declared = self._declared(connection)
+        declared = self.declared(connection)
         looked = [name for name, said in declared if declared_type(said) is None]
         found = held(connection, self._from(), looked)
         return pa.schema(
             [pa.field(name, declared_type(said) or found[name](said)) for name, said in declared]
         )
 
-    def _declared(self, connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    def declared(self, connection: sqlite3.Connection) -> list[tuple[str, str]]:
         """List the columns' names and declared types; an expression has none."""
         if self._address.table:
             *place, name = self._address.table
@@ -218,7 +214,7 @@ class Sqlite(Database):
         """Give rows as Arrow."""
         done = 0
         while True:
-            with self._told():
+            with self.told():
                 rows = cursor.fetchmany(_ROWS)
             if not rows:
                 return
@@ -247,6 +243,30 @@ class Sqlite(Database):
                 "values of the type that it is declared with",
                 "Ask for it as another type in a --query: CAST(NAME AS TEXT) AS NAME.",
             ) from None
+
+
+def made(table: str, schema: pa.Schema) -> str:
+    """Write the statement that makes a table for rows.
+
+    Examples
+    --------
+    >>> made('"t"', pa.schema([("a", pa.int8()), ("b", pa.string())]))
+    'CREATE TABLE "t" ("a" INTEGER, "b" TEXT)'
+    """
+    columns = ", ".join(f"{quoted(field.name)} {declaration(field)}" for field in schema)
+    return f"CREATE TABLE {table} ({columns})"
+
+
+def insert(connection: sqlite3.Connection, table: str, rows: Iterable[pa.RecordBatch]) -> None:
+    """Insert rows."""
+    for batch in rows:
+        names = ", ".join(map(quoted, batch.schema.names))
+        marks = ", ".join("?" * batch.num_columns)
+        for start in range(0, batch.num_rows, _ROWS):
+            piece = batch.slice(start, _ROWS)
+            cells = (stored(column).to_pylist() for column in piece.columns)
+            into = f"INSERT INTO {table} ({names}) VALUES ({marks})"
+            connection.executemany(into, zip(*cells, strict=True))
 
 
 def _names(connection: sqlite3.Connection, query: str) -> list[str]:
