@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # two processes of one thread each.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1
 
-.PHONY: all setup demo check test docs bench bench-tables bench-modalities soak clean
+.PHONY: all setup demo check test docs bench bench-tables bench-modalities bench-streams soak clean
 
 all: check test
 
@@ -58,6 +58,10 @@ bench-tables: setup  ## real tables beside their rivals, three seeds (about an h
 bench-modalities: setup  ## texts, pictures, sounds and sets beside their limits (about an hour)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/modalities.py --data $(DATA) \
 		--out bench-results/modalities
+
+bench-streams: setup  ## streams beside predict, their latency and memory (a quarter of an hour)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/streams.py --data $(DATA) \
+		--out bench-results/streams
 
 soak: setup  ## the tests that take minutes
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m soak --no-cov

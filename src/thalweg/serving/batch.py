@@ -13,13 +13,14 @@ from typing import Final, final
 import numpy as np
 import pyarrow as pa
 
-from thalweg.core.errors import ColumnError, OptionError, SourceError
+from thalweg.core.errors import ColumnError, SourceError
 from thalweg.core.files import clear_of_disk
 from thalweg.core.progress import Progress
 from thalweg.data.features.source import FeaturedSource
 from thalweg.data.passes import batch_rows, row_bytes, told
 from thalweg.data.schema import CLEANED, require
 from thalweg.models.model import Model, Prediction
+from thalweg.serving.answers import answered
 from thalweg.sources import Reject, Source, open_sink
 from thalweg.sources.memory import MemorySource
 from thalweg.sources.paths import shown
@@ -114,7 +115,7 @@ def predict(
         tally.reject(_set_aside(rows, prediction, source.uri, done))
         stays = pa.array(~prediction.dropped)
         answers = prediction.columns
-        joined = _beside(rows, answers) if keep else answers
+        joined = answered(rows, answers) if keep else answers
         kept = joined.filter(stays)
         done += rows.num_rows
         tally.predicted += kept.num_rows
@@ -147,20 +148,6 @@ def _check(rows: pa.RecordBatch, prediction: Prediction, source: Source) -> None
                 "the kind of values that the model was trained on",
                 "Not one of them can be read: is it the right column?",
             )
-
-
-def _beside(rows: pa.RecordBatch, answers: pa.RecordBatch) -> pa.RecordBatch:
-    """Put the answers after the rows' own columns."""
-    for name in answers.schema.names:
-        if name in rows.schema.names:
-            raise OptionError(
-                f"the rows have a column {name!r} of their own",
-                "columns of other names than the prediction's",
-                "Leave the rows' own columns out with --no-keep (keep=False), or rename it.",
-            )
-    return pa.RecordBatch.from_arrays(
-        [*rows.columns, *answers.columns], schema=pa.schema([*rows.schema, *answers.schema])
-    )
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg.core.errors import SourceError
-from thalweg.serving.stream.decoding import CHUNK, ColumnType, Decoded, Decoder, infer_types
+from thalweg.serving.stream.decoding import CHUNK, Decoded, Decoder
+from thalweg.serving.stream.layout import ColumnType, infer_types
 from thalweg.sources.streams.payloads import payloads_of
 
 TYPES: dict[str, ColumnType] = {

@@ -56,6 +56,7 @@ def test_it_stops_reading_until_lines_are_done_with(tmp_path: Path) -> None:
     with pipe() as (read, write):
         os.set_blocking(write, False)
         with StandardInput(folder, read, unread=100_000) as stream:
+            assert stream.newest("0") is None  # asked once, it reads
             sent = 0
             limit = time.monotonic() + 1.5
             while time.monotonic() < limit:
@@ -76,6 +77,7 @@ def test_it_stops_reading_until_lines_are_done_with(tmp_path: Path) -> None:
 def test_lines_that_are_done_with_go(tmp_path: Path) -> None:
     folder = tmp_path / "stdin"
     with pipe() as (read, write), StandardInput(folder, read) as stream:
+        assert stream.newest("0") is None  # asked once, it reads
         line = b"x" * 65_535 + b"\n"
         for _ in range(300):
             os.write(write, line)

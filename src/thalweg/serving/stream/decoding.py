@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, final
+from typing import Any, Final, final
 
 import numpy as np
 import polars as pl
@@ -21,13 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from thalweg.core.errors import SourceError
+from thalweg.serving.stream.layout import ARROW, ColumnType, fitted
 from thalweg.sources.sinks import decoded
 from thalweg.sources.streams.base import Format
-from thalweg.stats.parsing import is_missing_text, read_numbers
-
-ColumnType = Literal["number", "real", "whole", "text"]
-"""``number``: what cannot be read is missing, as in a table; ``real``, ``whole``: is refused."""
 
 FEW: Final = 32
 """So many payloads are read one by one: to set up more for them would take longer."""
@@ -40,12 +36,6 @@ CHUNK: Final = 1024
 """So many lines are parsed together where all of them cannot be."""
 
 _TYPES: Final = {"number": pl.Float64, "real": pl.Float64, "whole": pl.Int64, "text": pl.String}
-_ARROW: Final = {
-    "number": pa.float64(),
-    "real": pa.float64(),
-    "whole": pa.int64(),
-    "text": pa.string(),
-}
 _HALF: Final = r"\\u[dD][89a-fA-F]"
 """Half a character, which the quick parser takes for a NUL."""
 _PAIR: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -108,8 +98,13 @@ class Decoder:
         self._form = form
         self._header = list(header or ())
         self._separator = separator
-        self._schema = pa.schema([(name, _ARROW[kind]) for name, kind in types.items()])
+        self._schema = pa.schema([(name, ARROW[kind]) for name, kind in types.items()])
         self._quick = {name: _TYPES[kind] for name, kind in self.types.items()}
+
+    @property
+    def many(self) -> bool:
+        """Whether a payload may hold several rows."""
+        return self._form == "arrow"
 
     @property
     def schema(self) -> pa.Schema:
@@ -306,7 +301,7 @@ class Decoder:
                 arrays.append(pa.nulls(rows.num_rows, wanted.type))
                 continue
             array = rows.column(wanted.name)
-            found, odd = _fitted(array, kind)
+            found, odd = fitted(array, kind)
             arrays.append(found)
             if odd is None or not odd.any():
                 continue
@@ -318,11 +313,11 @@ class Decoder:
                 cell = str(array[row].as_py())[:40]
                 why = f"column {wanted.name!r} holds {cell!r}, which is not {given}"
                 refused.setdefault(int(places[row]), why)
-        fitted = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        made = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         if refused:
             kept = ~np.isin(places, np.fromiter(refused, np.int64))
-            fitted, places = fitted.filter(pa.array(kept)), places[kept]
-        return Decoded(fitted, places, refused, unreadable)
+            made, places = made.filter(pa.array(kept)), places[kept]
+        return Decoded(made, places, refused, unreadable)
 
     def _joined(self, pieces: Sequence[Decoded], refused: Mapping[int, str]) -> Decoded:
         """Put pieces together."""
@@ -343,103 +338,6 @@ class Decoder:
             every,
             unreadable,
         )
-
-
-def infer_types(
-    payloads: pa.Array, form: Format, header: Sequence[str] | None = None
-) -> dict[str, ColumnType]:
-    """Look at payloads [N] for the columns that they have, in order, and what their cells are.
-
-    Raises
-    ------
-    SourceError
-        Where not one of them can be read.
-
-    Examples
-    --------
-    >>> infer_types(pa.array([b'{"a": 1, "b": 2.5}', b"?", b'{"a": 2, "c": [1]}']), "json")
-    {'a': 'whole', 'b': 'real', 'c': 'text'}
-    """
-    if form == "csv":
-        return dict.fromkeys(header or (), "text")
-    found: dict[str, ColumnType] = {}
-    for payload in payloads:
-        for name, kind in _seen(payload, form).items():
-            known = found.get(name)
-            found[name] = kind if known in {None, kind} else _least(found[name], kind)
-    if not found:
-        raise SourceError(
-            f"{len(payloads):,} payloads, of which not one could be read as {form}",
-            "payloads with columns",
-            "Say how they are written with ?format=json, csv or arrow.",
-        )
-    return found
-
-
-def _seen(payload: Any, form: Format) -> dict[str, ColumnType]:
-    """Name the columns of one payload and their types, but for nulls."""
-    if form == "arrow":
-        try:
-            with pa.ipc.open_stream(payload.as_buffer()) as stream:
-                return {one.name: _type_of(one.type) for one in stream.schema}
-        except (pa.ArrowException, OSError):
-            return {}
-    try:
-        row = json.loads(payload.as_py())
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(row, dict):
-        return {}
-    kinds: dict[type, ColumnType] = {int: "whole", float: "real"}
-    return {k: kinds.get(type(value), "text") for k, value in row.items() if value is not None}
-
-
-def _type_of(given: pa.DataType) -> ColumnType:
-    if pa.types.is_integer(given):
-        return "whole"
-    return "real" if pa.types.is_floating(given) or pa.types.is_decimal(given) else "text"
-
-
-def _least(one: ColumnType, other: ColumnType) -> ColumnType:
-    """Give the least type that holds both."""
-    return "real" if {one, other} == {"whole", "real"} else "text"
-
-
-def _fitted(array: pa.Array, kind: ColumnType) -> tuple[pa.Array, NDArray[np.bool_] | None]:
-    """Give cells a type, and say which of them were there and do not fit."""
-    wanted = _ARROW[kind]
-    if array.type == wanted:
-        return array, None
-    if kind == "text":
-        return _texts(array), None
-    if kind == "whole":
-        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-            found = pl.Series(array).str.strip_chars().cast(pl.Int64, strict=False).to_arrow()
-        else:
-            found = pl.Series(array).cast(pl.Int64, strict=False).to_arrow()
-        odd = pc.and_(pc.is_valid(array), pc.is_null(found))
-        return found, odd.to_numpy(zero_copy_only=False)
-    numbers, readable = read_numbers(array)
-    there = array.is_valid().to_numpy(zero_copy_only=False)
-    return (
-        pa.array(numbers, mask=~readable),
-        there & ~readable & ~is_missing_text(array),
-    )
-
-
-def _texts(array: pa.Array) -> pa.Array:
-    """Give cells as text."""
-    kind = array.type
-    if pa.types.is_large_string(kind) or pa.types.is_string(kind):
-        return array.cast(pa.string())
-    if pa.types.is_nested(kind):
-        return pa.array(
-            [None if one is None else json.dumps(one, default=str) for one in array.to_pylist()],
-            pa.string(),
-        )
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return pl.Series(array).bin.encode("base64").to_arrow().cast(pa.string())
-    return array.cast(pa.string())
 
 
 def _whole_characters(

@@ -19,6 +19,7 @@ from typing import Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.core.errors import SourceError
 from thalweg.serving.stream import checkpoint
 from thalweg.serving.stream.claim import next_fence
 from thalweg.serving.stream.ledger import Batch, Ledger, Part
@@ -177,6 +178,7 @@ class Lane:
             output = self._work.process(batch, taken)
             self._hand_over(batch, output, there)
             self._advance(batch)
+        self._require_known(there)
         self._ledger.begin(max(begun, default=found.batch))
         self._flush(self._positions)
         self._woken = True
@@ -325,6 +327,17 @@ class Lane:
             return found
         times = np.full(len(found), part.time, dtype=np.int64)
         return Records(found.partition, found.payloads, found.positions, times)
+
+    def _require_known(self, there: Mapping[str, int]) -> None:
+        """Check that no outlet has a batch that the ledger has not: it would pass over another."""
+        for name, number in there.items():
+            if number > self._batch:
+                raise SourceError(
+                    f"{self._outlets[name].uri} has batch {number}, and what {self.folder} "
+                    f"remembers ends with batch {self._batch}",
+                    "a state that is as new as what came of it",
+                    "Restore the whole of it, or give another --state to begin anew.",
+                )
 
     def _advance(self, batch: Batch) -> None:
         self._batch = batch.number

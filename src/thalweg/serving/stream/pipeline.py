@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
@@ -19,8 +19,9 @@ from thalweg.core.errors import ColumnError, OptionError, SourceError, ThalwegEr
 from thalweg.core.files import atomic_file, clear_of_disk
 from thalweg.core.progress import Progress
 from thalweg.serving.stream.claim import Lock
-from thalweg.serving.stream.decoding import ColumnType, Decoder, infer_types
+from thalweg.serving.stream.decoding import Decoder
 from thalweg.serving.stream.lane import Lane, Tally
+from thalweg.serving.stream.layout import ColumnType, infer_types
 from thalweg.serving.stream.runner import Orders, Runner
 from thalweg.serving.stream.work import DEAD, LATE, ROWS, WINDOWS, Clockwork, Work
 from thalweg.sources.databases.address import database_of, without_secrets
@@ -113,18 +114,20 @@ def run(pipeline: Pipeline, progress: Progress, stopping: Callable[[], bool]) ->
         Where the pipeline cannot be; nothing was begun.
     """
     _require_possible(pipeline)
-    with _made(pipeline.folder):
-        name, types, begin = _prepared(pipeline, progress, stopping)
-    if types is None:
-        return Tally()
-    with open_stream(pipeline.source, pipeline.folder) as stream:
-        partitions = list(stream.partitions())
-        header, separator = stream.columns, stream.separator
-    lanes = _lanes(pipeline, partitions)
+    with _made(pipeline.folder), ExitStack() as stack:
+        first = stack.enter_context(open_stream(pipeline.source, pipeline.folder))
+        name, types, begin = _prepared(pipeline, first, progress, stopping)
+        if types is None:
+            return Tally()
+        partitions = list(first.partitions())
+        lanes = _lanes(pipeline, partitions)
+        header, separator = first.columns, first.separator
+        stack.pop_all()
+    opened = [first]  # the first lane goes on with it: standard input cannot be opened again
 
     def make(number: int, folder: Path, tally: Tally) -> Lane:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = open_stream(pipeline.source, pipeline.folder)
+        stream = opened.pop() if opened else open_stream(pipeline.source, pipeline.folder)
 
         def work() -> Work:
             return Work(
@@ -149,7 +152,11 @@ def run(pipeline: Pipeline, progress: Progress, stopping: Callable[[], bool]) ->
         )
 
     orders = Orders(pipeline.folder, lanes, once=pipeline.once, begin=begin)
-    return Runner(orders, make, progress, stopping).run()
+    try:
+        return Runner(orders, make, progress, stopping).run()
+    finally:
+        for stream in opened:  # no lane was this process's
+            stream.close()
 
 
 def explain(pipeline: Pipeline) -> dict[str, Any]:
@@ -250,7 +257,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 
 def _prepared(
-    pipeline: Pipeline, progress: Progress, stopping: Callable[[], bool]
+    pipeline: Pipeline, stream: Stream, progress: Progress, stopping: Callable[[], bool]
 ) -> tuple[str, dict[str, ColumnType] | None, dict[str, Position]]:
     """Fill the state's folder, or check that it is this pipeline's.
 
@@ -269,10 +276,9 @@ def _prepared(
             _require_same(folder, known, said)
             _require_columns(pipeline, known["types"])
             return known["name"], known["types"], known["begin"]
-        with open_stream(pipeline.source, folder) as stream:
-            _lanes(pipeline, stream.partitions())
-            begin = _begin(pipeline, stream)
-            types = _types(pipeline, stream, begin, progress, stopping)
+        _lanes(pipeline, stream.partitions())
+        begin = _begin(pipeline, stream)
+        types = _types(pipeline, stream, begin, progress, stopping)
         if types is None:
             return "", None, {}
         _require_columns(pipeline, types)

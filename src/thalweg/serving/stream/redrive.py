@@ -144,7 +144,7 @@ def _found(letters: str) -> tuple[str, str | None]:
     """Find the log of some letters, and where they came from."""
     if letters.startswith("log://"):
         return letters, None
-    folder = Path(letters)
+    folder = Path(letters).absolute()
     path = folder / "pipeline.json"
     if not (folder / "dead").is_dir() or not path.is_file():
         raise SourceError(

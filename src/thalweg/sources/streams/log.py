@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from typing import final
 
@@ -125,13 +126,24 @@ class LogPublisher(Publisher):
     def __init__(self, uri: str, writer: Writer) -> None:
         self._address = LogAddress.parse(uri)
         one = self._address
-        self._log = Log(one.folder, one.partitions, one.format, keep=one.keep)
         digest = blake2b(writer.name.encode(), digest_size=8).digest()
         self._producer = int.from_bytes(digest, "little") or 1
-        names = self._log.partitions
-        self._home = names[self._producer % len(names)]
         self._fence = 0
+        if one.folder.exists():  # what is wrong with it is said at once
+            _ = self._log
         self._shares: dict[str, list[Share]] = {}
+
+    @cached_property
+    def _log(self) -> Log:
+        """The log, which is made where it is not there."""
+        one = self._address
+        return Log(one.folder, one.partitions, one.format, keep=one.keep)
+
+    @property
+    def _home(self) -> str:
+        """The partition that is written last."""
+        names = self._log.partitions
+        return names[self._producer % len(names)]
 
     @property
     def uri(self) -> str:
@@ -193,7 +205,8 @@ class LogPublisher(Publisher):
     def close(self) -> None:
         """Let go of all files."""
         self._shares = {}
-        self._log.close()
+        if "_log" in self.__dict__:
+            self._log.close()
 
 
 def _offset(position: Position | None) -> int | None:

@@ -44,8 +44,6 @@ class PartsOutlet(Outlet):
     def __init__(self, folder: Path, writer: Writer) -> None:
         self._folder = folder
         self._lane = quote(writer.lane, safe="").replace("-", "%2D")
-        with clear_of_disk(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         self._owner = writer.name
         self._fence = 0
         self._first, self._last = 0, 0
@@ -75,6 +73,8 @@ class PartsOutlet(Outlet):
     def resume(self, fence: int) -> int:
         """Read from the names what is there; remove what a killed process left."""
         self._abort()
+        with clear_of_disk(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         with clear_of_disk(self._folder), self._alone():
             self._fence = fence
             known = self._require_fence()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from select import select
 from threading import Event, Thread
 from typing import Final, final
+from urllib.parse import quote
 
 from thalweg.core.errors import ThalwegError
 from thalweg.sources.streams.base import Format, Position, Records, Stream
@@ -41,15 +43,21 @@ class StandardInput(Stream):
     """
 
     def __init__(self, folder: Path, handle: int | None = None, unread: int = UNREAD) -> None:
-        Log(folder, 1, "json").close()
-        self._stream = LogStream(f"log://{folder}?keep=0")
         self._folder = folder
         self._handle = sys.stdin.fileno() if handle is None else handle
         self._unread = unread
         self._stop, self._ended = Event(), Event()
         self._error: BaseException | None = None
+        self._thread: Thread | None = None
+
+    @cached_property
+    def _stream(self) -> LogStream:
+        """The log, which from now on is appended to: nothing is read before it is asked for."""
+        Log(self._folder, 1, "json").close()
+        stream = LogStream(f"log://{quote(str(self._folder))}?keep=0")
         self._thread = Thread(target=self._run, name="thalweg-stdin", daemon=True)
         self._thread.start()
+        return stream
 
     @property
     def uri(self) -> str:
@@ -63,7 +71,7 @@ class StandardInput(Stream):
 
     def partitions(self) -> Sequence[str]:
         """Name the only one."""
-        return self._stream.partitions()
+        return ("0",)
 
     def fetch(
         self,
@@ -103,8 +111,9 @@ class StandardInput(Stream):
     def close(self) -> None:
         """Stop reading."""
         self._stop.set()
-        self._thread.join()
-        self._stream.close()
+        if self._thread is not None:
+            self._thread.join()
+            self._stream.close()
 
     def _run(self) -> None:
         """Append lines until there are no more."""
