@@ -28,11 +28,11 @@ DEAD_SCHEMA: Final = pa.schema(
 TRACE: Final = pa.schema(
     [
         *(
-            pa.field(f" {field.name}", field.type)
+            pa.field(f" of {field.name}", field.type)
             for field in DEAD_SCHEMA
             if field.name != "reason"
         ),
-        pa.field(" late", pa.bool_()),
+        pa.field(" of late", pa.bool_()),
     ]
 )
 """What goes along with rows that are held back: where each came from, for a dead letter."""
@@ -129,7 +129,7 @@ class Rows:
             columns = [partition, position, time, reasons, payload]
             return pa.RecordBatch.from_arrays(columns, schema=DEAD_SCHEMA)
 
-        late = trace.column(" late").to_numpy(zero_copy_only=False)
+        late = trace.column(" of late").to_numpy(zero_copy_only=False)
         own = traced.drop_columns(TRACE.names)
         return cls(own, times, late, letters, lambda: trace)
 
