@@ -13,6 +13,7 @@ million events of 100,000 keys through sliding windows, the process's memory eac
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -183,13 +184,15 @@ def memory(out: Path, events: int, keys: int) -> Iterator[dict[str, Any]]:
         words, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     samples: list[int] = []
+    state = 0
     while watch.poll() is None:
         samples.append(resident(watch.pid))
-        time.sleep(1)
+        checkpoints = sorted((out / "watch/lanes/0").glob("checkpoint-*"))
+        state = max(state, size(checkpoints[-1])) if checkpoints else state
+        time.sleep(0.5)
     told = json.loads(watch.communicate()[0])
     seconds = time.perf_counter() - begun
-    states = sorted((out / "watch/lanes/0").glob("checkpoint-*"))
-    quarter = [max(part) for part in np.array_split(np.array(samples[2:-1]), 4) if len(part)]
+    quarters = [part for part in np.array_split(np.array(samples[4:-1]), 4) if len(part)]
     yield {
         "what": "memory",
         "events": events,
@@ -199,8 +202,11 @@ def memory(out: Path, events: int, keys: int) -> Iterator[dict[str, Any]]:
         "late": told["late"],
         "windows": told["windows"],
         "events_per_second": round(events / seconds),
-        "mebibytes_by_quarter": [int(one) for one in quarter],
-        "last_checkpoint_mebibytes": round(size(states[-1]) / 2**20) if states else None,
+        "mebibytes_by_quarter": {
+            "median": [int(np.median(one)) for one in quarters],
+            "most": [int(np.max(one)) for one in quarters],
+        },
+        "checkpoint_mebibytes": round(state / 2**20),
     }
 
 
@@ -216,7 +222,11 @@ def resident(pid: int) -> int:
 
 def size(folder: Path) -> int:
     """Give the bytes in a folder."""
-    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    found = 0
+    for one in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # it may be removed meanwhile
+            found += one.stat().st_size if one.is_file() else 0
+    return found
 
 
 def malformed(out: Path, count: int) -> Iterator[dict[str, Any]]:
