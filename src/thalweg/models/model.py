@@ -235,6 +235,8 @@ class Model:
         found = {}
         for kind, columns in self.schema.by_kind().items():
             cells = encoded[kind].unreadable
+            if not cells.any():
+                continue
             for index, column in enumerate(columns):
                 if cells[:, index].any():
                     found[column.name] = cells[:, index]

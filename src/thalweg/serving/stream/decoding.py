@@ -32,6 +32,22 @@ _LAST: Final = "\0"  # no column's name
 _END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 """How an Arrow stream ends; without it the rows of one that was cut off would be some of them."""
 
+_PLAIN: Final[Mapping[ColumnType, frozenset[type]]] = {
+    "number": frozenset((int, float, type(None))),
+    "real": frozenset((int, float, type(None))),
+    "whole": frozenset((int, type(None))),
+    "text": frozenset((str, type(None))),
+}
+"""What Python reads that is of a type as it stands."""
+_ODD: Final = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    pa.ArrowException,
+)
+
 CHUNK: Final = 1024
 """So many lines are parsed together where all of them cannot be."""
 
@@ -146,22 +162,26 @@ class Decoder:
         """Read a few objects one by one; nothing where one of them is not as it should be."""
         try:
             found = [
-                json.loads(one.decode(), object_pairs_hook=_once) for one in payloads.to_pylist()
-            ]
-            arrays = [
-                pa.array(
-                    [_plain(row.get(one.name), self.types[one.name]) for row in found], one.type
+                json.loads(
+                    one.decode(),
+                    object_pairs_hook=_once,
+                    parse_float=_finite,
+                    parse_constant=_refuse,
                 )
-                for one in self._schema
+                for one in payloads.to_pylist()
             ]
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
-            pa.ArrowException,
-        ):
+            plain = all(
+                {type(row.get(name)) for row in found} <= _PLAIN[kind]
+                for name, kind in self.types.items()
+            )
+            if plain:
+                arrays = pa.array(found, pa.struct(list(self._schema))).flatten()
+            else:
+                arrays = [
+                    pa.array([_cell(row.get(name), kind) for row in found], ARROW[kind])
+                    for name, kind in self.types.items()
+                ]
+        except _ODD:
             return None
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
@@ -382,21 +402,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _plain(value: Any, kind: ColumnType) -> Any:
+def _cell(value: Any, kind: ColumnType) -> Any:
     """Give a cell of a type as the parser would; what is not plainly so is left to it."""
-    if value is None:
-        return None
-    if kind == "text":
-        if type(value) is str:
-            return value
-        if type(value) is int:
-            return str(value)
+    if kind == "text" and type(value) is int:
+        return str(value)
+    if type(value) not in _PLAIN[kind]:
         raise TypeError(value)
-    if type(value) is int and (kind != "whole" or -(2**63) <= value < 2**63):
-        return value if kind == "whole" else float(value)
-    if type(value) is float and kind != "whole" and math.isfinite(value):
-        return value
-    raise TypeError(value)
+    return value
 
 
 def _finite(text: str) -> float:

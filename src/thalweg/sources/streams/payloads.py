@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from thalweg.sources.streams.base import Format
 
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 FEW: Final = 32
 """So many rows are written one by one: to set up more for them would take longer."""
 
@@ -70,11 +72,10 @@ def _is_plain(kind: pa.DataType) -> bool:
 def _object(row: dict[str, Any]) -> bytes:
     """Write one row; JSON has no numbers that are not finite."""
     try:
-        text = json.dumps(row, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _ENCODER.encode(row).encode()
     except ValueError:
-        odd = {k: v for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)}
-        text = json.dumps(row | dict.fromkeys(odd), separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
+        odd = [k for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)]
+        return _ENCODER.encode({**row, **dict.fromkeys(odd)}).encode()
 
 
 def lines_of(text: bytes) -> pa.LargeBinaryArray:
