@@ -165,8 +165,8 @@ def explain(pipeline: Pipeline) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain data: ``source``, ``lanes``, ``outputs`` (each with ``to`` and ``guarantee``),
-        ``state``, ``memory``.
+        Plain data: ``source``, ``lanes``, ``windows``, ``outputs`` (each with ``to`` and
+        ``guarantee``), ``state``, ``how``.
     """
     with open_stream(pipeline.source, pipeline.folder) as stream:
         partitions = list(stream.partitions())

@@ -267,6 +267,7 @@ class Runner:
             self._cleared = now
         if any(lane.open for lane in self._lanes.values()):
             figures["windows open"] = float(sum(lane.open for lane in self._lanes.values()))
+            figures["state MiB"] = sum(lane.nbytes for lane in self._lanes.values()) / 2**20
         figures["dead letters"] = float(self.tally.dead)
         return figures
 
