@@ -190,8 +190,8 @@ def explain(pipeline: Pipeline) -> dict[str, Any]:
             f"Every {pipeline.every:g} s all outputs are flushed, then a checkpoint of everything "
             "that is remembered is written, then the source is told. After a crash the same "
             "batches are made again from the checkpoint, and an output takes those that it does "
-            "not have. A process that dies is replaced by another on the same state within a "
-            "second."
+            "not have. A process that dies is replaced by another on the same state within two "
+            "seconds."
             + (
                 f" Each of {lanes} lanes has windows of its own: they are whole only where rows of "
                 "a key lie in one partition."

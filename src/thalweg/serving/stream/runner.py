@@ -17,8 +17,8 @@ from thalweg.serving.stream.lane import Lane, Tally
 from thalweg.sources.streams.base import Position
 
 SHARES: Final = 0.5
-"""Seconds between two looks at who else is there: a dead process's lanes are taken over in less
-than a second, and what it had not saved is done again."""
+"""Seconds between two looks at who else is there: a dead process's lanes are taken over within two
+seconds, and what it had not saved is done again."""
 
 SHOWN: Final = 1.0
 """Seconds between two looks at the lag."""
