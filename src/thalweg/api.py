@@ -510,8 +510,15 @@ def pipeline(
         to, windows_to = None, to
     goals = {ROWS: to, WINDOWS: windows_to, LATE: late_to, DEAD: dead_letters}
     trained = None if model is None else _model(model)
-    if trained is not None and trained.schema.features is not None and time is None:
-        time = trained.schema.features.time
+    if trained is not None and trained.schema.features is not None:
+        own = trained.schema.features.time
+        if time not in {None, own}:
+            raise OptionError(
+                f"time is {time!r} for a model whose windowed features go by {own!r}",
+                "the time that the model was trained with",
+                "Leave it out.",
+            )
+        time = own
     if start not in {"first", "latest"}:
         raise OptionError(f"start is {start!r}", "first or latest")
     return Pipeline(

@@ -18,7 +18,7 @@ from thalweg.data.features import answers, groups
 from thalweg.data.features.declare import Feature, Features
 from thalweg.data.features.engine import Engine
 from thalweg.data.features.order import Reorder
-from thalweg.data.features.values import NO_TIME
+from thalweg.stats.moments import NO_TIME
 
 DECLARED = [
     "n = count() by card over 5ms",

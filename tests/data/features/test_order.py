@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from thalweg.core.errors import ArtifactError
 from thalweg.data.features.order import Reorder
-from thalweg.data.features.values import NO_TIME
+from thalweg.stats.moments import NO_TIME
 
 
 def batch(numbers: list[int]) -> pa.RecordBatch:

@@ -7,9 +7,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.data.features.values import NO_TIME, Hasher, read_moments
+from thalweg.data.features.values import Hasher
 from thalweg.data.features.words import Words
 from thalweg.stats.hashing import MISSING, hash_values
+from thalweg.stats.moments import NO_TIME, read_moments
 from thalweg.stats.parsing import canonical_text, is_missing_text
 
 texts = st.one_of(
@@ -54,6 +55,7 @@ def test_moments_are_exact_to_the_microsecond() -> None:
 
 def test_what_is_no_moment_is_none() -> None:
     far = pa.array([2**62, -(2**62)], pa.int64())
-    for array in (pa.array(["soon", None, ""]), far, far.cast(pa.timestamp("us"))):
+    beyond = pa.array([1e22, -1e22])  # as nanoseconds too
+    for array in (pa.array(["soon", None, ""]), beyond, far.cast(pa.timestamp("us"))):
         assert set(read_moments(array).tolist()) == {NO_TIME}
     assert read_moments(pa.array([np.inf, np.nan])).tolist() == [NO_TIME, NO_TIME]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from thalweg import api
+from thalweg.core.errors import OptionError
 from thalweg.core.progress import Silent
 from thalweg.models.model import Model
 from thalweg.sources.streams.log import Log
@@ -119,3 +120,40 @@ def test_a_bad_row_among_others_goes_aside_alone(model: Model) -> None:
     (letter,) = [json.loads(one) for one in chaos.payloads("log://state/dead")]
     with pa.ipc.open_stream(base64.b64decode(letter["payload"])) as stream:
         assert [row["event"] for row in stream.read_all().to_pylist()] == [1]
+
+
+@pytest.mark.parametrize("written", ["milliseconds", "day first"])
+def test_times_are_read_as_those_of_the_table(written: str) -> None:
+    """A number in milliseconds, and 03/04/2024 where other rows say that days come first."""
+    days = pl.Series(np.arange(400) // 2)
+    if written == "milliseconds":
+        at = 1_700_000_000_000 + days * 86_400_000
+    else:
+        at = (pl.date(2024, 1, 1) + pl.duration(days=days)).dt.strftime("%d/%m/%Y")
+    random = np.random.default_rng(4)
+    amounts = np.round(random.gamma(2.0, 20.0, 400), 2)
+    table = pl.DataFrame({"event": np.arange(400), "amount": amounts}).with_columns(
+        at=at, large=pl.when(pl.col("amount") > 45).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    )
+    model = api.train(
+        table,
+        "large",
+        features=["spent = sum(amount) over 3d", "seen = count() over 3d"],
+        time="at",
+        drop=["event"],
+        baselines=(),
+        minutes=0.05,
+        recipe={"members": 1, "width": 8, "embedding": 2},
+    )
+    wanted = pl.DataFrame(api.predict(model, table))
+    assert wanted["seen"].max() == 6
+    api.publish(table, "log://events")
+    api.stream(api.pipeline("log://events", model=model, to="log://out", lateness="0", once=True))
+    found = pl.DataFrame([json.loads(one) for one in chaos.payloads("log://out")]).sort("event")
+    assert found["seen"].to_list() == wanted["seen"].to_list()
+    assert found["spent"].to_list() == wanted["spent"].to_list()
+
+
+def test_another_time_than_the_models_is_refused(model: Model) -> None:
+    with pytest.raises(OptionError, match="windowed features go by 'at'"):
+        api.pipeline("log://events", model=model, to="log://out", time="event")

@@ -26,7 +26,6 @@ from thalweg.serving.stream.work import (
     Clockwork,
     Output,
     Work,
-    event_times,
 )
 from thalweg.sources.streams.base import Records
 from thalweg.stats.windows.spec import WindowSpec
@@ -66,55 +65,6 @@ def counted(*outputs: Output) -> int:
     """How many rows windows gave."""
     tables = (one.tables.get(WINDOWS) for one in outputs)
     return sum(sum(one.column("rows").to_pylist()) for one in tables if one is not None)
-
-
-TIMES = [
-    ("1970-01-01T00:00:01Z", SECOND),
-    ("2023-11-14T22:13:20Z", NOW),
-    ("2023-11-14 22:13:20.5", NOW + SECOND // 2),
-    ("2023-11-14T23:13:20+01:00", NOW),
-    ("0001-01-01T00:00:00Z", -62_135_596_800 * SECOND),
-    ("9999-12-31T23:59:59Z", 253_402_300_799 * SECOND),
-    ("-62135596800", -62_135_596_800 * SECOND),
-    ("1700000000", NOW),
-    ("1700000000.5", NOW + SECOND // 2),
-    ("1700000000000", NOW),
-    ("1700000000000000", NOW),
-    ("1700000000000000000", NOW),
-    ("0", 0),
-    ("-1", -SECOND),
-    ("soon", None),
-    ("", None),
-    (None, None),
-    ("1e300", None),
-    ("NaN", None),
-    ("inf", None),
-]
-
-
-def test_times_as_they_are_written() -> None:
-    micros, readable = event_times(pa.array([text for text, _ in TIMES]))
-    assert micros.dtype == np.int64
-    for (text, wanted), found, read in zip(TIMES, micros.tolist(), readable.tolist(), strict=True):
-        assert (found if read else None) == wanted, text
-
-
-@pytest.mark.parametrize("scale", [1, 1000, 10**6, 10**9])
-def test_numbers_are_times_by_their_size(scale: int) -> None:
-    seconds = np.array([1_000_000_000, 1_700_000_000, 4_000_000_000])
-    for kind in (pa.int64(), pa.float64()):
-        micros, readable = event_times(pa.array(seconds * scale).cast(kind, safe=False))
-        assert readable.all()
-        assert np.abs(micros - seconds * SECOND).max() <= 1
-
-
-def test_each_time_is_read_by_itself() -> None:
-    """No neighbour decides how a text is read."""
-    together = event_times(pa.array([text for text, _ in TIMES]))
-    for place, (text, _) in enumerate(TIMES):
-        alone = event_times(pa.array([text], pa.string()))
-        assert alone[0][0] == together[0][place], text
-        assert alone[1][0] == together[1][place], text
 
 
 def test_rows_without_a_time_are_dead() -> None:

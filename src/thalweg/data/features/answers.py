@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from thalweg.data.features.declare import Feature
 from thalweg.data.features.exact import rounded
 from thalweg.data.features.runs import NO_CODE, Int, Run, Values, stretches
-from thalweg.data.features.values import EARLIEST, NO_TIME, Hashes, Mask, Moments
+from thalweg.data.features.values import Hashes, Mask
 from thalweg.data.features.words import Words
+from thalweg.stats.moments import EARLIEST, NO_TIME, Moments
 
 _LOOKED: Final = 2_048
 """So many values are looked at one by one before they are put in order for all rows."""

@@ -16,7 +16,8 @@ import pyarrow as pa
 from thalweg.core.errors import ArtifactError
 from thalweg.data.features.declare import Feature, Features
 from thalweg.data.features.groups import Group, GroupKey
-from thalweg.data.features.values import EARLIEST, LATEST, Hasher, Moments, read_moments
+from thalweg.data.features.values import Hasher
+from thalweg.stats.moments import EARLIEST, LATEST, Moments, read_moments
 
 
 @final

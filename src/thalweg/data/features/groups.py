@@ -20,8 +20,9 @@ from thalweg.core.errors import ArtifactError
 from thalweg.data.features.answers import Answering, answer
 from thalweg.data.features.declare import Feature
 from thalweg.data.features.runs import Events, Run, any_of, is_there, last_moments, stretches
-from thalweg.data.features.values import LATEST, Hasher, Hashes, Mask, Moments, read_floats
+from thalweg.data.features.values import Hasher, Hashes, Mask, read_floats
 from thalweg.data.features.words import Words
+from thalweg.stats.moments import LATEST, Moments
 
 FORMAT: Final = 1
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from thalweg.core.errors import ArtifactError
-from thalweg.data.features.values import EARLIEST, LATEST, Moments
+from thalweg.stats.moments import EARLIEST, LATEST, Moments
 from thalweg.stats.parsing import canonical_text
 
 FORMAT: Final = 1

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.data.features.exact import ExactPrefix
-from thalweg.data.features.values import Hashes, Mask, Moments
+from thalweg.data.features.values import Hashes, Mask
 from thalweg.stats.hashing import MISSING
+from thalweg.stats.moments import Moments
 
 Int = NDArray[np.int64]
 Values = NDArray[Any]

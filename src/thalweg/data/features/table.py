@@ -20,9 +20,9 @@ from thalweg.core.progress import Progress
 from thalweg.data.features.declare import Features
 from thalweg.data.features.engine import Engine
 from thalweg.data.features.order import joined
-from thalweg.data.features.values import NO_TIME, Moments
 from thalweg.sources import Source
 from thalweg.sources.sinks import decoded
+from thalweg.stats.moments import NO_TIME, Moments
 
 ROWS: Final = 131_072
 """How many rows the engine takes at once."""

@@ -10,54 +10,16 @@ import pyarrow as pa
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from thalweg.stats.arrays import plain, present, seconds_of, sort_of, ticks_of
+from thalweg.stats.arrays import plain
 from thalweg.stats.hashing import MISSING, hash_values, mix
-from thalweg.stats.parsing import FORMATS, is_missing_text, read_numbers, read_times
+from thalweg.stats.parsing import is_missing_text, read_numbers
 
 Hashes = NDArray[np.uint64]
-Moments = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-NO_TIME: Final = np.iinfo(np.int64).min
-"""The moment of a row that has none."""
-
-EARLIEST: Final = -62_135_596_800_000_000  # 0001-01-01
-LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999
 
 _ALL: Final = (1 << 64) - 1
 _FEW: Final = 256
 _MOST_KNOWN: Final = 1 << 16
-
-
-def read_moments(array: pa.Array | pa.ChunkedArray, formats: Sequence[str] = FORMATS) -> Moments:
-    """Read when rows were: dates, timestamps, texts that say one, or seconds since 1970.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 [N]: microseconds since 1970-01-01 UTC; `NO_TIME` where there is no time between the
-        years 1 and 9999.
-
-    Examples
-    --------
-    >>> read_moments(pa.array(["1970-01-02", "1.5", None])).tolist()[:2]
-    [86400000000, 1500000]
-    """
-    array = plain(array)
-    found = np.full(len(array), NO_TIME)
-    if sort_of(array.type) == "time" and not isinstance(array, pa.DictionaryArray):
-        whole, rest = seconds_of(*ticks_of(array.drop_null()))
-        inside = (whole >= EARLIEST // 1_000_000) & (whole <= LATEST // 1_000_000)
-        exact = np.where(inside, whole, 0) * 1_000_000 + rest // 1_000
-        found[present(array)] = np.where(inside, exact, NO_TIME)
-        return found
-    seconds, timed = read_times(array, formats)
-    if not timed.all():
-        numbers, counted = read_numbers(array)
-        seconds, timed = np.where(timed, seconds, numbers), timed | counted
-    inside = timed & (seconds >= EARLIEST / 1e6) & (seconds <= LATEST / 1e6)
-    found[inside] = np.rint(seconds[inside] * 1e6).astype(np.int64)
-    return found
 
 
 def read_floats(array: pa.Array) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import SourceError
@@ -130,9 +131,8 @@ class Lane:
         self._woken = True
         self._positions: dict[str, Position] = {}
         self._written: dict[str, float] = {}  # outlet -> when the first rows not flushed came
-        self._waiting: list[
-            NDArray[np.int64]
-        ] = []  # times of records whose predictions are not flushed
+        # When the stream took the records whose predictions are not flushed yet.
+        self._waiting: list[NDArray[np.int64]] = []
         self._due = 0.0
         self._active = time.monotonic()
 
@@ -399,8 +399,6 @@ def joined(pieces: Sequence[Records]) -> Records:
     """Put records of one partition one behind the other."""
     if len(pieces) == 1:
         return pieces[0]
-    import pyarrow as pa
-
     return Records(
         pieces[0].partition,
         pa.concat_arrays([one.payloads for one in pieces]),

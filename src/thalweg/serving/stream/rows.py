@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from thalweg.sources.streams.base import Records
 from thalweg.sources.streams.payloads import payloads_of
-from thalweg.stats.parsing import read_numbers, read_times
 
 DEAD_SCHEMA: Final = pa.schema(
     [
@@ -36,8 +35,6 @@ TRACE: Final = pa.schema(
     ]
 )
 """What goes along with rows that are held back: where each came from, for a dead letter."""
-
-_SECONDS: Final = 1e11  # numbers below are seconds, below a thousand times that milliseconds ...
 
 
 @final
@@ -132,35 +129,6 @@ class Rows:
         late = trace.column(" of late").to_numpy(zero_copy_only=False)
         own = traced.drop_columns(TRACE.names)
         return cls(own, times, late, letters, lambda: trace)
-
-
-def event_times(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Read times in microseconds since 1970: dates and times as text, or numbers since then.
-
-    A number is taken for seconds, milli-, micro- or nanoseconds by its size.
-
-    Returns
-    -------
-    tuple
-        int64 [N], 0 where there is none; and bool [N].
-
-    Examples
-    --------
-    >>> event_times(pa.array(["1970-01-01T00:00:01Z", "1700000000", "soon"]))[0].tolist()
-    [1000000, 1700000000000000, 0]
-    """
-    seconds, readable = read_times(array)
-    if not readable.all():
-        numbers, counted = read_numbers(array)
-        size = np.abs(numbers)
-        scale = np.select(
-            [size < _SECONDS, size < 1e3 * _SECONDS, size < 1e6 * _SECONDS], [1.0, 1e3, 1e6], 1e9
-        )
-        seconds = np.where(readable, seconds, numbers / scale)
-        readable = readable | counted
-    micros = np.where(readable, np.rint(seconds * 1e6), 0.0)
-    inside = np.abs(micros) < 2.0**62
-    return np.where(inside, micros, 0.0).astype(np.int64), readable & inside
 
 
 def any_cell(rows: pa.RecordBatch, names: Sequence[str]) -> NDArray[np.bool_]:

@@ -26,11 +26,12 @@ from thalweg.serving.stream.rows import (
     Piece,
     Rows,
     any_cell,
-    event_times,
     letters_of,
     stacked,
 )
 from thalweg.sources.streams.base import Records
+from thalweg.stats.moments import NO_TIME, read_moments
+from thalweg.stats.parsing import FORMATS
 from thalweg.stats.windows import Windows
 from thalweg.stats.windows.spec import WindowSpec
 from thalweg.stats.windows.watermark import Watermark
@@ -145,6 +146,8 @@ class Work:
         self._partitions = tuple(partitions)
         features = None if model is None else model.schema.features
         self._engine = None if features is None else Engine(features)
+        # What the table's dates were read as, those of its stream are.
+        self._formats = FORMATS if features is None else features.formats
         self._order = Reorder(clockwork.lateness)
         self._held = pa.schema([*decoder.schema, *TRACE])  # of rows that are held back
         self._timed = windows is not None or features is not None
@@ -239,7 +242,8 @@ class Work:
         times = records.times[places]
         bad: dict[str, NDArray[np.bool_]] = {}
         if self._clockwork.column is not None:
-            times, readable = event_times(rows.column(self._clockwork.column))
+            times = read_moments(rows.column(self._clockwork.column), self._formats)
+            readable = times != NO_TIME
             bad[f"column {self._clockwork.column!r} holds no time"] = ~readable
             far = readable & ~self._watermark.credible(times, clock)
             hours = self._clockwork.ahead / 3_600_000_000

@@ -25,9 +25,7 @@ SERVERS: Final = frozenset({"postgresql", "mysql"})
 MODES: Final = ("fail", "append", "replace")
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9]+)?:")
-_SECRET: Final = re.compile(
-    r"pass|pwd|secret|token|credential|access_?key|api_?key|signature", re.I
-)
+SECRET: Final = re.compile(r"pass|pwd|secret|token|credential|access_?key|api_?key|signature", re.I)
 _HOSTS: Final = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?(,[^:,]*(:\d*)?)*")
 _OURS: Final = ("table", "query", "if_exists")
 
@@ -97,11 +95,22 @@ class Address:
 
     def clean(self, text: object) -> str:
         """Put a driver's words into one line, free of the secrets."""
-        said = " ".join(str(text).split())
-        secrets = [self.password, *(v for k, v in self.options.items() if _SECRET.search(k))]
-        for secret in filter(None, secrets):
-            said = said.replace(secret, "***").replace(quote(secret, safe=""), "***")
-        return said[:300].rstrip(" .")
+        return hidden(text, self.password, self.options)
+
+
+def hidden(text: object, password: str, options: Mapping[str, str]) -> str:
+    """Put a driver's words into one line, free of a password and of secret options.
+
+    Examples
+    --------
+    >>> hidden("no  sesame%21 here.", "sesame!", {})
+    'no *** here'
+    """
+    said = " ".join(str(text).split())
+    secrets = [password, *(value for name, value in options.items() if SECRET.search(name))]
+    for secret in filter(None, secrets):
+        said = said.replace(secret, "***").replace(quote(secret, safe=""), "***")
+    return said[:300].rstrip(" .")
 
 
 def database_of(uri: str) -> str:
@@ -193,7 +202,7 @@ def without_secrets(uri: str) -> str:
         main = f"{account.partition(':')[0]}@{place}{slash}{rest}"
     elif database_of(uri) in SERVERS and not _HOSTS.fullmatch(main.partition("/")[0]):
         return f"{scheme}://***"
-    pieces = [one for one in said.split("&") if not _SECRET.search(one.partition("=")[0])]
+    pieces = [one for one in said.split("&") if not SECRET.search(one.partition("=")[0])]
     return f"{scheme}://{main}{mark if any(pieces) else ''}{'&'.join(pieces)}"
 
 

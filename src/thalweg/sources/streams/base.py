@@ -199,12 +199,13 @@ class Writer:
         return f"{self.pipeline}/{self.lane}"
 
 
-class Outlet(ABC):
-    """Where endless rows go to, each exactly once, whatever is killed. For one writer, one thread.
+class Exact(ABC):
+    """What `Outlet` and `Publisher` promise: each batch exactly once, whatever is killed.
 
-    The writer numbers its batches from 1, ascending, and after a crash makes the same batches
-    again. `resume` says what need not be written again. Every method raises `LostConnectionError`
-    where a server cannot be reached; the writer then resumes and writes again what was not flushed.
+    For one writer, one thread. The writer numbers its batches from 1, ascending, and after a crash
+    makes the same batches again; `resume` says what need not be written again. Every method raises
+    `LostConnectionError` where a server cannot be reached; the writer then resumes and writes again
+    what was not flushed.
     """
 
     @property
@@ -244,10 +245,6 @@ class Outlet(ABC):
         """
 
     @abstractmethod
-    def write(self, batch: int, rows: pa.RecordBatch) -> None:
-        """Take the rows of a batch [N], perhaps none; batches at or below `resume`'s never come."""
-
-    @abstractmethod
     def flush(self, positions: Mapping[str, Position]) -> None:
         """Make all that was written be there for good: every batch of it, or none.
 
@@ -267,16 +264,16 @@ class Outlet(ABC):
         """Let go of whatever is open. What was not flushed is thrown away."""
 
 
-class Publisher(ABC):
-    """Where payloads go to, each exactly once: an `Outlet` for bytes (see `MessageOutlet`).
+class Outlet(Exact):
+    """Where endless rows go to."""
 
-    `resume`, `flush`, `close` and what they promise are the outlet's.
-    """
-
-    @property
     @abstractmethod
-    def uri(self) -> str:
-        """What it was opened with, free of secrets."""
+    def write(self, batch: int, rows: pa.RecordBatch) -> None:
+        """Take the rows of a batch [N], perhaps none; batches at or below `resume`'s never come."""
+
+
+class Publisher(Exact):
+    """Where payloads go to: what an `Outlet` is for rows, for bytes (see `MessageOutlet`)."""
 
     @property
     @abstractmethod
@@ -287,20 +284,6 @@ class Publisher(ABC):
     @abstractmethod
     def key(self) -> str:
         """The column whose values choose the partition; empty for none."""
-
-    @property
-    @abstractmethod
-    def guarantee(self) -> str:
-        """Say in one sentence how often a record arrives, and what makes sure of it."""
-
-    @property
-    @abstractmethod
-    def interval(self) -> float:
-        """See `Outlet.interval`."""
-
-    @abstractmethod
-    def resume(self, fence: int) -> int:
-        """See `Outlet.resume`."""
 
     @abstractmethod
     def send(
@@ -318,11 +301,3 @@ class Publisher(ABC):
             large_string [N]: records of equal keys go to the same partition, in order; without
             keys the publisher chooses.
         """
-
-    @abstractmethod
-    def flush(self, positions: Mapping[str, Position]) -> None:
-        """See `Outlet.flush`."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """See `Outlet.close`."""

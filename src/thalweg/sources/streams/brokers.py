@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import LostConnectionError, SourceError, near
+from thalweg.sources.databases.address import SECRET, hidden
 from thalweg.sources.streams.base import Format
 
 FORMATS: Final = ("json", "csv", "arrow")
@@ -24,10 +24,6 @@ SECONDS: Final = 10.0
 
 BYTES: Final = 16 << 20
 """About how much is fetched at a time."""
-
-_SECRET: Final = re.compile(
-    r"pass|pwd|secret|token|credential|access_?key|api_?key|signature", re.I
-)
 
 
 @final
@@ -92,11 +88,7 @@ class Broker:
 
     def clean(self, said: object) -> str:
         """Put a driver's words into one line, free of the secrets."""
-        text = " ".join(str(said).split())
-        hidden = [self.password, *(v for k, v in self.options.items() if _SECRET.search(k))]
-        for secret in filter(None, hidden):
-            text = text.replace(secret, "***")
-        return text[:300].rstrip(" .")
+        return hidden(said, self.password, self.options)
 
     def lost(self, error: object) -> LostConnectionError:
         """Say that the server cannot be reached now."""
@@ -153,7 +145,7 @@ def parse(uri: str, port: int, allowed: Iterable[str]) -> Broker:
     if scheme in ("nats", "tls") and not colon:  # A token, which is a password alone.
         user, password, at = "", user, ""
     pairs = [one.partition("=") for one in said.split("&") if one]
-    open_pairs = "&".join("".join(one) for one in pairs if not _SECRET.search(one[0]))
+    open_pairs = "&".join("".join(one) for one in pairs if not SECRET.search(one[0]))
     shown = f"{scheme}://{user}{at}{network}{slash}{path}{'?' if open_pairs else ''}{open_pairs}"
     options = {unquote(name): unquote(value) for name, _, value in pairs}
     known = list(allowed)
