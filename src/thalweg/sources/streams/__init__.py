@@ -92,8 +92,8 @@ def open_outlet(uri: str, writer: Writer, state: Path) -> Outlet:
     ----------
     uri
         What `open_publisher` takes; a table, ``postgresql://host/shop?table=scores`` (or sqlite,
-        mysql); a folder for Parquet files, ``scores/``; ``https://...`` to post to; ``-`` for
-        standard output.
+        mysql); a folder for Parquet files, ``scores/``; a file that grows, ``alerts.ndjson``;
+        ``https://...`` to post to; ``-`` for standard output.
     writer
         Who writes.
     state
@@ -118,16 +118,27 @@ def open_outlet(uri: str, writer: Writer, state: Path) -> Outlet:
 
         return Webhook(uri, writer, state / "webhook")
     if not scheme:
-        from thalweg.sources.streams.parts import PartsOutlet
+        return _grown(uri, writer)
+    return MessageOutlet(open_publisher(uri, writer))
 
-        if suffix_of(Path(uri)) and not Path(uri).is_dir() and not uri.endswith("/"):
+
+def _grown(uri: str, writer: Writer) -> Outlet:
+    """Open a folder, or a file of lines, that is added to."""
+    path = Path(uri)
+    if not path.is_dir() and not uri.endswith("/"):
+        from thalweg.sources.streams.lines import ENDINGS, LinesOutlet
+
+        if path.suffix.lower() in ENDINGS:
+            return LinesOutlet(path, writer)
+        if suffix_of(path):
             raise SourceError(
                 f"{uri} looks like a file",
-                "a folder, whose files are added to and never changed",
+                "a folder, whose files are added to and never changed, or a file.ndjson",
                 "Name a folder, such as scores/.",
             )
-        return PartsOutlet(Path(uri), writer)
-    return MessageOutlet(open_publisher(uri, writer))
+    from thalweg.sources.streams.parts import PartsOutlet
+
+    return PartsOutlet(path, writer)
 
 
 def open_publisher(uri: str, writer: Writer) -> Publisher:
