@@ -15,6 +15,7 @@ from thalweg.models.network import (
     PREDICT_ROWS,
     Blend,
     Network,
+    embed_all,
     forward_all,
     piece_rows,
     tokens_of,
@@ -199,3 +200,20 @@ def test_wide_rows_are_looked_at_by_few() -> None:
     assert rows(32 * 32 * 3) in (256, 512)
     assert rows(10**9) == 16
     assert rows(4096, count=3) == rows(4096, count=500)  # however many there are
+
+
+@pytest.mark.parametrize(("members", "width", "wanted"), [(3, 16, 48), (8, 48, 96), (2, 200, 128)])
+def test_an_embedding_is_what_the_last_layer_gets(members: int, width: int, wanted: int) -> None:
+    one = schema("class")
+    network = Network(one, Recipe(members=members, width=width, embedding=4, depth=2)).eval()
+    rows = arrays(one, table(1100))
+    found = embed_all(network, rows)
+    assert found.shape == (1100, wanted)
+    assert found.dtype == np.float32
+    with torch.inference_mode():
+        hidden = network.hidden(network.tensors(rows.take(slice(0, 50)).features))
+        outputs = network(network.tensors(rows.take(slice(0, 50)).features))
+        assert network.last(hidden).equal(outputs)
+    whole = hidden.permute(1, 0, 2).reshape(50, -1)[:, :wanted]
+    np.testing.assert_allclose(found[:50], whole.numpy(), atol=1e-5)
+    assert embed_all(network, rows.take(slice(0, 0))).shape == (0, wanted)

@@ -42,6 +42,7 @@ HELD_BYTES: Final = 1 << 27
 """How much encoded rows may take in memory."""
 
 _TENTHS: Final = 10
+_FIFTH: Final = 5
 
 
 def gather(
@@ -77,7 +78,9 @@ def gather(
     schema = fit_curved(source, summary, wishes, split, parts, progress)
     if row_bytes(schema) * len(parts) > HELD_BYTES:
         return None
-    if schema.common:
+    if schema.target is None:
+        found.hold_out(split.seed, _FIFTH)  # of which the highest scores tell the tail
+    elif schema.common:
         found.hold_out(split.seed)
     pieces = _encode(source, schema, parts, keys, rejects, progress)
     joined = {code: _join(found) for code, found in pieces.items()}
@@ -114,19 +117,19 @@ class _Rows:
     classes: NDArray[np.int64] | None
     rejects: list[Reject]
 
-    def hold_out(self, seed: int) -> None:
-        """Make a tenth of the training rows a validation part, unless there is one."""
+    def hold_out(self, seed: int, parts: int = _TENTHS) -> None:
+        """Make one of so many parts of the training rows a validation part, unless there is one."""
         if (self.parts == VALIDATION).any():
             return
         rows = np.flatnonzero(self.parts == TRAIN)
         classes = None if self.classes is None else self.classes[rows]
-        held = folds(self.keys[rows, 1], _TENTHS, seed, classes) == 0
+        held = folds(self.keys[rows, 1], parts, seed, classes) == 0
         self.parts[rows[held]] = VALIDATION
 
 
 def _part(
     source: Source,
-    target: str,
+    target: str | None,
     said: Mapping[str, Given],
     split: Split,
     size: int,
@@ -149,9 +152,10 @@ def _part(
         if rows > FOLDED_ROWS:
             return None
         hashes.append(hash_rows(batch.rows))
-        values = batch.rows.column(target)
-        targets.update(values)
-        target_values.append(values)
+        if target is not None:
+            values = batch.rows.column(target)
+            targets.update(values)
+            target_values.append(values)
         if split.column is not None:
             key = batch.rows.column(split.column)
             groups.append(hash_values(key))
@@ -163,10 +167,11 @@ def _part(
         raise SourceError(
             f"{source.uri} has no rows", "a header and rows below it", "Is it the right file?"
         )
-    goal = fit_column(target, targets, said.get(target), "target")
     classes = None
-    if KINDS[goal.kind].task(goal.state) in {"binary", "multiclass"}:
-        classes = np.concatenate([_classes(goal, values) for values in target_values])
+    if target is not None:
+        goal = fit_column(target, targets, said.get(target), "target")
+        if KINDS[goal.kind].task(goal.state) in {"binary", "multiclass"}:
+            classes = np.concatenate([_classes(goal, values) for values in target_values])
     times = None
     if split.method == "time" and split.column is not None:
         _, read = time_reader(split.column, keys)
@@ -197,7 +202,7 @@ def _encode(
 
     Rows that are refused are added to ``rejects``.
     """
-    wanted = [schema.target.name, *schema.names] if schema.target else schema.names
+    wanted = schema.wanted
     size = batch_rows(source, row_bytes(schema))
     pieces: dict[int, list[tuple[Piece, NDArray[np.uint64]]]] = {
         TRAIN: [],

@@ -76,7 +76,7 @@ def read_judges(
     SourceError
         Where there are no rows.
     """
-    wanted = [schema.target.name, *schema.names] if schema.target else schema.names
+    wanted = schema.wanted
     names = source.schema().names
     require(wanted, names)
     shared = [name for name in names if name in hashed]

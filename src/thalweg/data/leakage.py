@@ -25,7 +25,7 @@ def warnings(prepared: Prepared) -> list[str]:
     Examples of what is said: ``column 'refund' alone explains 99.8% of the target: is it known
     before the target is?`` and ``31 test rows equal training rows``.
     """
-    return [*_columns(prepared), *_copies(prepared)]
+    return [*(_columns(prepared) if prepared.schema.target else ()), *_copies(prepared)]
 
 
 def _columns(prepared: Prepared) -> Iterator[str]:

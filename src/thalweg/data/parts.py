@@ -118,19 +118,23 @@ class Wishes:
     Parameters
     ----------
     target
-        The column to predict.
+        The column to predict; None: how likely rows are is learned.
     columns
         Column name -> ``KIND[,OPTION=VALUE...]``.
     drop
         Columns not to use.
     features
         Windowed features to compute first; None for none.
+    truth
+        Without a target: the column that says which rows are odd, which only judging looks at, as
+        ``COLUMN`` or ``COLUMN=VALUE``.
     """
 
-    target: str
+    target: str | None
     columns: Mapping[str, str]
     drop: Sequence[str] = ()
     features: Features | None = None
+    truth: str | None = None
 
 
 def class_counts(arrays: Arrays) -> NDArray[np.int64] | None:

@@ -19,8 +19,10 @@ from thalweg.data.copies import LowestHashes
 from thalweg.data.infer import fit_schema, interpolated
 from thalweg.data.interpolate import fit_curves
 from thalweg.data.parts import Part, Wishes
-from thalweg.data.schema import Schema, require
+from thalweg.data.schema import Column, Schema, require
 from thalweg.data.split import TEST, TRAIN, VALIDATION, Split
+from thalweg.data.truth import Truth
+from thalweg.kinds import KINDS
 from thalweg.sources import Reject, Source
 from thalweg.sources.sinks import decoded
 from thalweg.sources.text import shown
@@ -165,9 +167,10 @@ def encode_piece(
     ``folder`` is where files that cells name are read from. With ``keep`` the rows are kept raw
     too: the columns that judging looks at.
     """
-    encoded, target = schema.encode(rows, folder), schema.encode_target(rows)
-    stays = ~(encoded.dropped | target.dropped)
-    arrays = Arrays(encoded.fields, dict(target.fields))
+    encoded = schema.encode(rows, folder)
+    target = None if schema.target is None else schema.encode_target(rows)
+    stays = ~encoded.dropped if target is None else ~(encoded.dropped | target.dropped)
+    arrays = Arrays(encoded.fields, {} if target is None else dict(target.fields))
     raw = decoded(rows.select(schema.judging)) if keep else None
     if stays.all():
         return Piece(arrays, raw, stays, Counter())
@@ -288,9 +291,21 @@ def fit_curved(
     The split's groups are no feature.
     """
     ignored = {}
+    truth = None
+    if wishes.truth is not None:
+        truth = Truth.parse(wishes.truth, source.schema().names)
+        ignored[truth.column] = "the truth, which only judging looks at"
     if split.method == "group" and split.column is not None:
         ignored[split.column] = "the column of the groups"
     schema = fit_schema(summary, wishes.target, wishes.columns, wishes.drop, ignored, source.folder)
+    if not schema.columns:
+        raise ColumnError(
+            "no column is left to learn from",
+            "at least one usable column",
+            "Left out: " + "; ".join(f"{x.name} ({x.because})" for x in schema.ignored[:8]) + ".",
+        )
+    if schema.target is None:
+        schema = replace(schema, columns=tuple(_unbounded(schema, wishes)), truth=truth)
     used = {column.name for column in schema.columns}
     along = {name: by for name, by in interpolated(wishes.columns).items() if name in used}
     if not along:
@@ -302,6 +317,15 @@ def fit_curved(
         for rows, where in walk(source, read, parts, "fill", progress)
     )
     return replace(schema, curves=fit_curves(along, summary, training))
+
+
+def _unbounded(schema: Schema, wishes: Wishes) -> Iterator[Column]:
+    """Let wild cells through, but where the user has said what becomes of outliers."""
+    for column in schema.columns:
+        if "outliers=" in wishes.columns.get(column.name, ""):
+            yield column
+        else:
+            yield replace(column, state=KINDS[column.kind].unbounded(column.state))
 
 
 def time_reader(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from thalweg.core.errors import OptionError, TargetError
+from thalweg.core.errors import OptionError, SourceError, TargetError
 from thalweg.core.progress import Progress
 from thalweg.data.cache import Cache
 from thalweg.data.copies import LowestHashes
@@ -22,6 +22,7 @@ from thalweg.data.schema import require
 from thalweg.data.snapshot import repeatable
 from thalweg.data.spill import spill
 from thalweg.data.split import FOLDED_ROWS, NAMES, TEST, TRAIN, VALIDATION, Split
+from thalweg.data.truth import Truth
 from thalweg.sources import Source
 
 
@@ -62,17 +63,21 @@ def prepare(
     names = source.schema().names
     if wishes.features is not None:
         names = [*names, *wishes.features.of(source.schema()).names]
-    require([wishes.target, *wishes.columns, *wishes.drop], names)
+    own = [] if wishes.target is None else [wishes.target]
+    require([*own, *wishes.columns, *wishes.drop], names)
+    if wishes.truth is not None:
+        Truth.parse(wishes.truth, names)
     if split.column is not None:
         require([split.column], names)
-    if split.column == wishes.target:
+    if split.column is not None and split.column == wishes.target:
         raise OptionError(
             f"the split goes by the target {wishes.target!r}",
             "a column that is known before the target is",
             "Split by another column.",
         )
     said = {name: Given.parse(name, text) for name, text in wishes.columns.items()}
-    check_target(wishes.target, said, wishes.drop)
+    if wishes.target is not None:
+        check_target(wishes.target, said, wishes.drop)
     with contextlib.ExitStack() as stack:
         if cache is None:
             # What is in it stays readable for whoever has opened it.
@@ -154,6 +159,12 @@ def _require_parts(found: Parted, wishes: Wishes, split: Split, *, asked: bool) 
     }
     for code, name in NAMES.items():
         if not (len(found.parts[code].arrays) or may_be_empty[code]):
+            if wishes.target is None:
+                raise SourceError(
+                    f"every {name} row was set aside by a cleaning option",
+                    "some rows in each part",
+                    "Clean less, or bring more rows.",
+                )
             raise TargetError(
                 f"no {name} row has a usable {wishes.target!r}",
                 "some rows in each part",

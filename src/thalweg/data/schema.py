@@ -20,6 +20,7 @@ from thalweg.core.errors import ArtifactError, ColumnError, near
 from thalweg.data.attach import attach
 from thalweg.data.features.declare import Features
 from thalweg.data.interpolate import Curve
+from thalweg.data.truth import Truth
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded, Holds, State, Task
 from thalweg.stats.arrays import is_bytes, is_list
@@ -142,6 +143,8 @@ class Schema:
     features
         The windowed features among the columns, which are computed before anything is encoded;
         None for none.
+    truth
+        Without a target: the column that says which rows are odd. Only judging looks at it.
     """
 
     columns: tuple[Column, ...]
@@ -149,6 +152,7 @@ class Schema:
     ignored: tuple[Ignored, ...] = ()
     curves: tuple[Curve, ...] = ()
     features: Features | None = None
+    truth: Truth | None = None
 
     @property
     def names(self) -> list[str]:
@@ -172,8 +176,18 @@ class Schema:
     def judging(self) -> list[str]:
         """The names of the target and of `grouped`: what judging looks at as it came."""
         along = [curve.along for curve in self.curves]
-        own = [self.target.name] if self.target else []
-        return list(dict.fromkeys([*own, *self.grouped, *along]))
+        return list(dict.fromkeys([*self._told, *self.grouped, *along]))
+
+    @property
+    def wanted(self) -> list[str]:
+        """The names of all columns that training and judging read."""
+        return list(dict.fromkeys([*self._told, *self.names]))
+
+    @property
+    def _told(self) -> list[str]:
+        """The names of the columns that say what is right."""
+        told = [self.target.name] if self.target else []
+        return [*told, self.truth.column] if self.truth else told
 
     @property
     def common(self) -> bool:
@@ -182,9 +196,9 @@ class Schema:
 
     @property
     def task(self) -> Task | None:
-        """The task that the target's kind sets."""
+        """The task that the target's kind sets; without a target, to find odd rows."""
         if self.target is None:
-            return None
+            return "anomaly"
         return KINDS[self.target.kind].task(self.target.state)
 
     def by_kind(self) -> dict[str, list[Column]]:
@@ -258,13 +272,13 @@ class Schema:
         _require_cells(self.target.name, array, KINDS[self.target.kind].holds)
         return KINDS[self.target.kind].encode([array], [self.target.state])
 
-    def left_out(self, rows: Rows, target: Encoded) -> Counter[str]:
+    def left_out(self, rows: Rows, target: Encoded | None) -> Counter[str]:
         """Count the rows that can neither teach nor be judged, each once, by reason.
 
         Parameters
         ----------
         rows, target
-            What `encode` and `encode_target` gave for the same rows.
+            What `encode` and `encode_target` gave for the same rows; None without a target.
 
         Returns
         -------
@@ -272,9 +286,12 @@ class Schema:
             Rows by `NO_TARGET`, `UNKNOWN`, why their cells are refused, and `CLEANED`; reasons
             without rows are not there.
         """
-        unknown = target.dropped & target.unreadable.any(axis=1) & (self.task != "regression")
-        masks = {NO_TARGET: target.dropped & ~unknown, UNKNOWN: unknown}
-        told = target.dropped.copy()
+        masks: dict[str, NDArray[np.bool_]] = {}
+        told = np.zeros(len(rows.dropped), dtype=bool)
+        if target is not None:
+            unknown = target.dropped & target.unreadable.any(axis=1) & (self.task != "regression")
+            masks = {NO_TARGET: target.dropped & ~unknown, UNKNOWN: unknown}
+            told |= target.dropped
         for reason, mask in rows.refused.items():
             masks[reason] = mask & ~told
             told |= mask
@@ -283,14 +300,18 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Give plain data, equal for equal schemas."""
-        told = {
+        told: dict[str, Any] = {
             "format": FORMAT,
             "columns": [column.to_json() for column in self.columns],
             "target": None if self.target is None else self.target.to_json(),
             "ignored": [{"name": one.name, "because": one.because} for one in self.ignored],
             "curves": [curve.to_json() for curve in self.curves],
         }
-        return told if self.features is None else {**told, "features": self.features.to_json()}
+        if self.features is not None:
+            told["features"] = self.features.to_json()
+        if self.truth is not None:
+            told["truth"] = self.truth.to_json()
+        return told
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Schema:
@@ -314,6 +335,7 @@ class Schema:
             tuple(Ignored(one["name"], one["because"]) for one in given["ignored"]),
             tuple(Curve.from_json(curve) for curve in given["curves"]),
             Features.from_json(given["features"]) if given.get("features") else None,
+            Truth(**given["truth"]) if given.get("truth") else None,
         )
 
 

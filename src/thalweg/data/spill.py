@@ -247,9 +247,7 @@ def _encode(
     progress: Progress,
 ) -> None:
     """Encode the training rows onto the disk, and of each part those that stay in memory."""
-    if schema.target is None:
-        raise AssertionError
-    wanted = [schema.target.name, *schema.names]
+    wanted = schema.wanted
     left_out: dict[int, Counter[str]] = {code: Counter() for code in NAMES}
     counts = np.zeros(0, dtype=np.int64)
     row = row_bytes(schema)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-Task = Literal["regression", "binary", "multiclass", "multilabel"]
+Task = Literal["regression", "binary", "multiclass", "multilabel", "anomaly"]
 Role = Literal["feature", "target"]
 Holds = Literal["bytes", "lists"]
 Threshold = float | Sequence[float] | None
@@ -150,6 +150,8 @@ class Kind(ABC, Generic[StateT, OptionsT]):
         Whether rows with the same cell are a group worth looking at.
     packages
         What must be installed to encode such columns; ``pip install 'thalweg[NAME]'`` brings it.
+    foretells
+        Whether `choices` says how likely a cell is; its encoder then gives a token for each column.
     """
 
     name: ClassVar[str]
@@ -158,6 +160,7 @@ class Kind(ABC, Generic[StateT, OptionsT]):
     attaches: ClassVar[bool] = False
     grouped: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ()
+    foretells: ClassVar[bool] = False
     state_type: type[StateT]
     options_type: type[OptionsT]
 
@@ -311,6 +314,25 @@ class Kind(ABC, Generic[StateT, OptionsT]):
 
     def head(self, state: StateT, options: LossOptions) -> Head | None:
         """Build what turns outputs into losses and answers; None where the kind is input only."""
+        return None
+
+    def unbounded(self, state: StateT) -> StateT:
+        """Give the state that lets wild cells through: where no target is, they are looked for."""
+        return state
+
+    def choices(self, states: Sequence[StateT]) -> nn.Module | None:
+        """Build what sees cells as choices out of a few options, for tables without a target.
+
+        Parameters
+        ----------
+        states
+            The fitted columns.
+
+        Returns
+        -------
+        torch.nn.Module
+            As `thalweg.models.density.Choosing` says; None where the kind does not foretell.
+        """
         return None
 
     @abstractmethod

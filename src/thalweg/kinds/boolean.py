@@ -93,6 +93,7 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
 
     name = "boolean"
     description = "Yes or no: true/false, yes/no, y/n, t/f, on/off, 1/0. As a target: two classes."
+    foretells = True
     state_type = BooleanState
     options_type = BooleanOptions
 
@@ -162,6 +163,12 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
         from thalweg.blocks.embedding import CodeEmbedding
 
         return CodeEmbedding([TRUE + 1] * len(states), width)
+
+    def choices(self, states: Sequence[BooleanState]) -> nn.Module:
+        """Take missing, false and true for options."""
+        from thalweg.blocks.choices import Levels
+
+        return Levels([TRUE + 1] * len(states))
 
     def head(self, state: BooleanState, options: LossOptions) -> Head | None:
         """Build the head of two classes."""

@@ -180,6 +180,7 @@ class Category(Kind[CategoryState, CategoryOptions]):
 
     name = "category"
     description = "Values out of a list, as text or numbers. As a target: two classes or more."
+    foretells = True
     state_type = CategoryState
     options_type = CategoryOptions
 
@@ -251,6 +252,12 @@ class Category(Kind[CategoryState, CategoryOptions]):
         from thalweg.blocks.embedding import CodeEmbedding
 
         return CodeEmbedding([len(s.levels) + FIRST for s in states], width, neutral=FIRST)
+
+    def choices(self, states: Sequence[CategoryState]) -> nn.Module:
+        """Take each level for an option; rare and unseen ones share one."""
+        from thalweg.blocks.choices import Levels
+
+        return Levels([len(state.levels) + FIRST for state in states])
 
     def head(self, state: CategoryState, options: LossOptions) -> Head | None:
         """Build the head of the classes."""

@@ -112,6 +112,7 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
 
     name = "datetime"
     description = "Dates and times, with or without a zone, in ISO 8601 and other usual spellings."
+    foretells = True
     state_type = DatetimeState
     options_type = DatetimeOptions
 
@@ -202,6 +203,13 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
         from thalweg.blocks.embedding import PartsEmbedding
 
         return PartsEmbedding(len(states), len(PARTS), width)
+
+    def choices(self, states: Sequence[DatetimeState]) -> nn.Module:
+        """Take the hours of a week for options."""
+        from thalweg.blocks.choices import Hours
+
+        week, day = (PARTS.index(f"{cycle}_sin") for cycle in ("weekday", "hour"))
+        return Hours(len(states), week, day)
 
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make two years of hours as ISO text, with gaps, question marks and two broken cells."""

@@ -139,6 +139,7 @@ class Number(Kind[NumberState, NumberOptions]):
 
     name = "number"
     description = "Numbers: amounts, ages, prices, counts. As a target: regression."
+    foretells = True
     state_type = NumberState
     options_type = NumberOptions
 
@@ -245,6 +246,16 @@ class Number(Kind[NumberState, NumberOptions]):
         flags = ("missing", "outlier") if flagged else ("missing",)
         spikes = [len(state.spikes) for state in states]
         return NumberEmbedding([state.edges for state in states], spikes, width, flags, pairs)
+
+    def unbounded(self, state: NumberState) -> NumberState:
+        """Clip nothing."""
+        return state.model_copy(update={"outliers": "none"})
+
+    def choices(self, states: Sequence[NumberState]) -> nn.Module:
+        """Build bins, fine where rows are many and towards the ends."""
+        from thalweg.blocks.choices import BinnedNumbers
+
+        return BinnedNumbers(len(states))
 
     def head(self, state: NumberState, options: LossOptions) -> Head | None:
         """Build the head of a regression; it ignores the options."""

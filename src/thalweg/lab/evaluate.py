@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thalweg.core.errors import SourceError
+from thalweg.core.errors import OptionError, SourceError
 from thalweg.core.progress import Progress
 from thalweg.data.arrays import Arrays
 from thalweg.data.judges import read_judges
 from thalweg.data.parts import Part, Prepared
+from thalweg.data.passes import empty
 from thalweg.data.split import folds
+from thalweg.data.truth import Truth
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded, Threshold
 from thalweg.kinds.classes import decide
+from thalweg.lab.anomalies import evaluate_anomalies, judge_anomalies
 from thalweg.lab.baselines import BaselineResult, fit_baselines
 from thalweg.lab.design import design
 from thalweg.lab.importance import FEW_ROWS, MOST_ROWS, permutation_importance
@@ -62,13 +66,21 @@ def judge(
     progress
         Told of every stage.
     """
+    if model.task == "anomaly":
+        evaluation = judge_anomalies(model, prepared, baselines, progress)
+        return evaluation.model_copy(update={"warnings": list(warnings)})
     evaluation = evaluate_part(model, prepared.test, progress)
     rivals = _rivals(model, prepared, baselines, progress)
     return evaluation.model_copy(update={"baselines": rivals, "warnings": list(warnings)})
 
 
-def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
+def evaluate(
+    model: Model, source: Source, progress: Progress, truth: str | None = None
+) -> Evaluation:
     """Judge a model on a source that has the target.
+
+    Without a target, ``truth`` names the column that says which rows are odd; by default it is the
+    one that the model was trained with, where the source has it.
 
     Rows that cannot be judged are counted by reason among the evaluation's warnings.
 
@@ -79,12 +91,23 @@ def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
     SourceError
         Where no row has a usable target.
     """
-    if model.schema.target is None:
-        raise AssertionError
-    judges = read_judges(source, model.schema, progress, stage="read")
+    schema = model.schema
+    if truth is not None:
+        if schema.target is not None:
+            raise OptionError(
+                f"truth is {truth!r} for a model that predicts {schema.target.name!r}",
+                "a model without a target",
+                "Leave it out: the target is the truth.",
+            )
+        schema = replace(schema, truth=Truth.parse(truth, source.schema().names))
+    elif schema.truth is not None and schema.truth.column not in source.schema().names:
+        schema = replace(schema, truth=None)
+    judges = read_judges(source, schema, progress, stage="read")
     if not len(judges.part.arrays):
+        if schema.target is None:
+            raise empty(source, "rows that no cleaning option sets aside")
         raise SourceError(
-            f"{source.uri} has no row with a usable {model.schema.target.name!r}",
+            f"{source.uri} has no row with a usable {schema.target.name!r}",
             "rows with the target that the model was trained on",
             "Judging needs the truth; to predict only, use thalweg predict.",
         )
@@ -95,7 +118,10 @@ def evaluate(model: Model, source: Source, progress: Progress) -> Evaluation:
         warnings.append(f"judged by {drawn:,} of {judges.rows:,} rows, drawn evenly")
     for warning in warnings:
         progress.note(f"warning: {warning}")
-    evaluation = evaluate_part(model, judges.part, progress)
+    if model.task == "anomaly":
+        evaluation = evaluate_anomalies(model, judges.part, schema.truth, progress)
+    else:
+        evaluation = evaluate_part(model, judges.part, progress)
     return evaluation.model_copy(update={"warnings": warnings})
 
 

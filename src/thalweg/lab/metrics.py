@@ -57,6 +57,15 @@ METRICS: Final[Mapping[Task, tuple[str, ...]]] = MappingProxyType(
             "subset_accuracy",
             "hamming_loss",
         ),
+        "anomaly": (
+            "roc_auc",
+            "average_precision",
+            "precision",
+            "recall",
+            "f1",
+            "false_alarms",
+            "flagged",
+        ),
     }
 )
 """The metrics of each task, the leading one first."""
@@ -66,7 +75,9 @@ LEADING: Final[Mapping[Task, str]] = MappingProxyType(
 )
 """The metric that models of a task are compared by."""
 
-_LOWER: Final = frozenset(("rmse", "mae", "log_loss", "calibration_error", "hamming_loss"))
+_LOWER: Final = frozenset(
+    ("rmse", "mae", "log_loss", "calibration_error", "hamming_loss", "surprise")
+)
 _LEAST: Final = float(np.finfo(np.float64).eps)
 """Probabilities are taken to be at least this: one row that was thought impossible costs 36."""
 

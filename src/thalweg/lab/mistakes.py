@@ -7,6 +7,7 @@ words that mattered are found by leaving each out in turn (occlusion, Zeiler and
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,6 +173,30 @@ def _exhibits(
                 room -= len(one.data)
             if name in pieces and one.data:
                 one = one.model_copy(update={"pieces": pieces[name][row]})
+            shown.append(one)
+        found.append(shown)
+    return found
+
+
+def exhibits_of(
+    model: Model, arrays: Arrays, weights: Sequence[Mapping[str, float]]
+) -> list[list[Exhibit]]:
+    """Show the cells of rows [N], media first, then values by what each weighs in its row."""
+    restored = _restored(model, arrays)
+    columns = {column.name: column for column in model.schema.columns}
+    media = {name: _media(columns[name], cells) for name, cells in restored.items()}
+    texts = {name: _texts(restored[name]) for name in columns if media[name] == "value"}
+    first = [name for name in columns if media[name] != "value"]
+    room = MOST_BYTES
+    found = []
+    for row, weight in enumerate(weights):
+        values = sorted(texts, key=lambda name: -weight.get(name, -math.inf))[:MOST_VALUES]
+        shown = []
+        for name in first + values:
+            cell = texts[name][row] if name in texts else restored[name][row].as_py()
+            one = _exhibit(name, media[name], cell, room)
+            if one.media in ("image", "audio"):
+                room -= len(one.data)
             shown.append(one)
         found.append(shown)
     return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
+from thalweg.core.errors import OptionError
 from thalweg.core.progress import Progress
 from thalweg.data.cache import Cache
 from thalweg.data.features.declare import Features
@@ -18,9 +19,10 @@ from thalweg.data.parts import Prepared, Wishes
 from thalweg.data.prepare import prepare
 from thalweg.data.split import Split
 from thalweg.lab.baselines import check_names
+from thalweg.lab.detectors import check_detectors
 from thalweg.lab.report.wording import counted
 from thalweg.models.artifact import require_free
-from thalweg.models.calibration import read_threshold
+from thalweg.models.calibration import read_share, read_threshold
 from thalweg.models.model import Model
 from thalweg.models.recipe import Recipe
 from thalweg.sources import open_source, write_rejects
@@ -37,7 +39,7 @@ class Question:
     source, test
         Rows to learn from and, where given, rows to judge on.
     target
-        The column to predict.
+        The column to predict; None: how likely rows are is learned, to find odd ones.
     split
         See `thalweg.data.split.Split.parse`.
     columns, drop
@@ -52,10 +54,12 @@ class Question:
         The folder that paths in cells are meant from; None for that of the rows' own file.
     features
         Windowed features to compute first; None for none.
+    truth
+        Without a target: the column that says which rows are odd; see `Wishes`.
     """
 
     source: Any
-    target: str
+    target: str | None
     test: Any
     split: str
     columns: Mapping[str, str]
@@ -65,6 +69,7 @@ class Question:
     cache: Path | None
     files: str | Path | None = None
     features: Features | None = None
+    truth: str | None = None
 
 
 def study(question: Question, run: Run, folder: Path | None, progress: Progress) -> Model:
@@ -86,12 +91,24 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
     test = None if question.test is None else open_source(question.test, files=question.files)
     split = Split.parse(question.split, test=0.0 if test is not None else 0.2, seed=run.seed)
     wishes = Wishes(question.target, question.columns, question.drop, question.features)
+    wishes = replace(wishes, truth=question.truth)
     # What cannot be is said before the work.
     Recipe().turned(question.dials)
     check_balance(run.balance)
-    check_names(question.baselines)
-    if run.threshold is not None:
-        read_threshold(run.threshold)
+    if question.target is None:
+        _require_no_classes(question, split, run)
+        check_detectors(question.baselines)
+        read_share(run.threshold)
+    else:
+        check_names(question.baselines)
+        if question.truth is not None:
+            raise OptionError(
+                f"truth is {question.truth!r} beside the target {question.target!r}",
+                "one of them: a target is the truth",
+                "Leave one out.",
+            )
+        if run.threshold is not None:
+            read_threshold(run.threshold)
     if folder is not None:
         require_free(folder)
     cache = None if question.cache is None else Cache(question.cache)
@@ -109,6 +126,26 @@ def study(question: Question, run: Run, folder: Path | None, progress: Progress)
         if run.folder is not None:
             shutil.rmtree(run.folder, ignore_errors=True)
     return model
+
+
+def _require_no_classes(question: Question, split: Split, run: Run) -> None:
+    """Refuse what asks for a target."""
+    asked = {
+        f"the split is {question.split!r}": split.method == "stratified",
+        f"the balance is {run.balance!r}": run.balance != "none",
+    }
+    asked |= {
+        f"the recipe sets {name} to {question.dials[name]!r}": True
+        for name in ("mixup", "label_smoothing", "focusing", "fusion", "pairs")
+        if name in question.dials
+    }
+    for what, wrong in asked.items():
+        if wrong:
+            raise OptionError(
+                f"{what} without a target",
+                "a target of classes, or an option that needs none",
+                "Name the target with --target, or leave this out.",
+            )
 
 
 def _tell(prepared: Prepared, progress: Progress) -> list[str]:
@@ -174,6 +211,7 @@ def answer(model: Model) -> dict[str, Any]:
         "model": None if model.path is None else str(model.path),
         "classes": model.classes,
         "threshold": model.calibration.threshold,
+        "truth": model.schema.truth.to_json() if model.schema.truth else None,
         "columns": [
             {"name": column.name, "kind": column.kind, "because": column.because}
             for column in model.schema.columns

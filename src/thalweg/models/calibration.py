@@ -16,6 +16,7 @@ from pydantic import Field
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from thalweg.core.errors import OptionError
 from thalweg.kinds.base import Task
 from thalweg.models.record import Plain
 from thalweg.models.thresholds import (
@@ -25,12 +26,23 @@ from thalweg.models.thresholds import (
     fit_threshold,
     read_threshold,
 )
+from thalweg.stats.tails import TailFit
 
-__all__ = ["OBJECTIVES", "Calibration", "fit_scaling", "fit_threshold", "read_threshold"]
+__all__ = [
+    "OBJECTIVES",
+    "Calibration",
+    "fit_scaling",
+    "fit_threshold",
+    "read_share",
+    "read_threshold",
+]
 
 Floats = NDArray[np.floating[Any]]
 _LEAST: Final = 1e-30
 """The least probability: float32 holds it, and its logarithm is finite."""
+
+FALSE_ALARMS: Final = 0.01
+"""The share of ordinary rows that are called odd, where nobody says another."""
 
 _MOST_CELLS: Final = 2_000_000
 """How many of many rows' labels tell the temperature."""
@@ -65,6 +77,11 @@ class Calibration(Plain):
         not used.
     level
         The share of unseen rows that an interval is to hold. Default 0.9.
+    usual
+        Of a table without a target: the mean surprise of each column, which is none.
+    tail
+        Of a table without a target: how the scores of ordinary rows are spread. A row is odd where
+        a score so high is no likelier than ``threshold``.
 
     Examples
     --------
@@ -82,6 +99,8 @@ class Calibration(Plain):
     radius: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     floor: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     level: float = Field(default=0.9, gt=0, lt=1)
+    tail: TailFit | None = None
+    usual: tuple[float, ...] = ()
 
     @classmethod
     def fit(
@@ -102,7 +121,8 @@ class Calibration(Plain):
         task
             What the answers are answers to.
         answers
-            Numbers [N] or [N, 1] in any one unit, or probabilities [N, classes] or [N, labels].
+            Numbers [N] or [N, 1] in any one unit, or probabilities [N, classes] or [N, labels];
+            or, without a target, each column's surprise [N, columns].
         truth
             The same rows' numbers [N] in that unit, class codes [N], or labels [N, labels] as 0
             and 1.
@@ -110,7 +130,8 @@ class Calibration(Plain):
             Regression: the standard deviation [N] of the members' answers. With it intervals are
             wider where the members disagree.
         threshold
-            With two classes or several labels: see `read_threshold`.
+            With two classes or several labels: see `read_threshold`. Without a target: see
+            `read_share`.
         bias
             Classes: whether each class's logit may be moved as well. Worth it where training rows
             were weighted or resampled; else a temperature is enough and cannot change the
@@ -123,6 +144,11 @@ class Calibration(Plain):
         OptionError
             Where the threshold is none that is known.
         """
+        if task == "anomaly":
+            usual = answers.mean(axis=0, dtype=np.float64)
+            tail = TailFit.of((answers - usual).sum(axis=1))
+            share = read_share(threshold)
+            return cls(threshold=share, tail=tail, usual=tuple(usual.tolist()))
         wanted = read_threshold(threshold)
         if task == "regression":
             radius, floor = fit_radius(answers.reshape(len(truth)), truth, spread, level)
@@ -169,6 +195,34 @@ class Calibration(Plain):
                 raise AssertionError
             width *= spread.astype(np.float64) + self.floor
         return centre - width, centre + width
+
+
+def read_share(given: str | float | Costs | None) -> float:
+    """Read the share of ordinary rows that may be called odd: 0.01 by default.
+
+    Raises
+    ------
+    OptionError
+        Where it is no share.
+
+    Examples
+    --------
+    >>> read_share("0.001"), read_share(None)
+    (0.001, 0.01)
+    """
+    if given is None:
+        return FALSE_ALARMS
+    try:
+        share = float(given)  # type: ignore[arg-type] # what is no number raises
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 < share < 1:
+        raise OptionError(
+            f"the threshold is {given!r} and there is no target",
+            "the share of ordinary rows that may be called odd, above 0 and below 1",
+            f"Leave it out for {FALSE_ALARMS:g}.",
+        )
+    return share
 
 
 def fit_scaling(

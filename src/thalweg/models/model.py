@@ -19,13 +19,22 @@ from safetensors.torch import save as save_tensors
 from thalweg.core.errors import ArtifactError
 from thalweg.data.arrays import Arrays
 from thalweg.data.schema import Column, Schema
+from thalweg.data.schema import Rows as EncodedRows
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Kind, Task
 from thalweg.models import artifact
 from thalweg.models.calibration import Calibration
-from thalweg.models.network import Network, Outputs, forward_all
+from thalweg.models.density import foretold, surprises
+from thalweg.models.network import Network, Outputs, embed_all, forward_all
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Evaluation, Rows, Training
+from thalweg.stats.drift.reference import Reference
+
+NORMAL: Final = "normal"
+ANOMALY: Final = "anomaly"
+
+FLAT: Final = frozenset(("number", "category", "boolean", "datetime", "vector"))
+"""Kinds whose cells are numbers, or values out of a list, as they come."""
 
 # What a description that is whole but not ours may end in. It is a stranger's until it is read.
 _UNFIT: Final = (
@@ -48,15 +57,19 @@ class Answers:
     Parameters
     ----------
     prediction
-        float64 [N] in the target's own units (regression) or calibrated probabilities
-        [N, classes].
+        float64 [N] in the target's own units (regression), calibrated probabilities
+        [N, classes], or, without a target, scores [N]: the higher, the odder.
     low, high
         float64 [N]: the bounds of the 90% conformal interval; None for classes.
+    surprise
+        Without a target: float64 [N, columns], what each column adds to a row's score, which
+        ``prediction`` is; the columns are those of `Model.foretold`.
     """
 
     prediction: NDArray[np.float64]
     low: NDArray[np.float64] | None = None
     high: NDArray[np.float64] | None = None
+    surprise: NDArray[np.float64] | None = None
 
 
 @final
@@ -68,7 +81,8 @@ class Prediction:
     ----------
     columns
         ``prediction`` first, then ``prediction_low`` and ``prediction_high`` or
-        ``probability_<class>``; null where ``dropped``.
+        ``probability_<class>``; without a target ``anomaly_score``, ``anomaly_probability`` and
+        ``because``; null where ``dropped``.
     dropped
         Bool [N]: rows that a cleaning option sets aside.
     unreadable
@@ -108,6 +122,9 @@ class Model:
         How long everything took: reading, training, judging, the rivals.
     path
         Where it is saved; None for nowhere.
+    reference
+        What the columns looked like in the training rows: what drift is told by; None in models
+        of older versions.
     """
 
     def __init__(
@@ -122,6 +139,7 @@ class Model:
         evaluation: Evaluation | None = None,
         seconds: float = 0.0,
         path: Path | None = None,
+        reference: Reference | None = None,
     ) -> None:
         self.schema = schema
         self.network = network.eval()
@@ -133,10 +151,11 @@ class Model:
         self.evaluation = evaluation
         self.seconds = seconds
         self.path = path
+        self.reference = reference
 
     @property
     def task(self) -> Task:
-        """Regression, binary, multiclass or multilabel."""
+        """Regression, binary, multiclass or multilabel; without a target, anomaly."""
         task = self.schema.task
         if task is None:
             raise AssertionError
@@ -147,10 +166,17 @@ class Model:
         """The classes' names, in the order of the probabilities; empty for regression."""
         if self.task == "regression":
             return []
+        if self.task == "anomaly":
+            return [NORMAL, ANOMALY]
         nobody = np.zeros((0, self.network.head.outputs), dtype=np.float32)
         prefix = "probability_"
         columns = self._kind.decode(nobody, self._target.state)
         return [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]
+
+    @property
+    def foretold(self) -> list[str]:
+        """Without a target: the columns that a row's score is made of."""
+        return [] if self.schema.target else foretold(self.schema)
 
     @property
     def _target(self) -> Column:
@@ -195,9 +221,18 @@ class Model:
         return Prediction(
             pa.RecordBatch.from_pydict(columns),
             encoded.dropped,
-            self._unreadable(encoded.encoded),
+            self.unreadable(encoded),
             encoded.refused,
         )
+
+    @property
+    def wide(self) -> bool:
+        """Whether it reads more than flat values: then what it makes of rows is worth a look."""
+        return any(kind not in FLAT for kind in self.schema.by_kind())
+
+    def embedded(self, rows: pa.RecordBatch | pa.Table) -> NDArray[np.float32]:
+        """Give what the network makes of raw rows [N] before it answers, float32 [N, D]."""
+        return embed_all(self.network, Arrays(self.schema.encode(rows).fields))
 
     def answers(self, arrays: Arrays) -> Answers:
         """Answer for encoded rows [N] in numbers."""
@@ -205,6 +240,9 @@ class Model:
 
     def calibrated(self, outputs: Outputs) -> Answers:
         """Turn a network's outputs [N] into probabilities, or numbers with intervals."""
+        if self.task == "anomaly":
+            surprise = surprises(outputs.answers) - np.array(self.calibration.usual)
+            return Answers(surprise.sum(axis=1), surprise=surprise)
         if self.task != "regression":
             return Answers(self.calibration.probabilities(outputs.answers))
         bounds = self.calibration.interval(outputs.answers, outputs.spread)
@@ -227,14 +265,37 @@ class Model:
                 columns["prediction_low"] = pa.array(answers.low)
                 columns["prediction_high"] = pa.array(answers.high)
             return columns
+        if self.task == "anomaly":
+            return self._odd(answers)
         threshold = self.calibration.threshold
         return self._kind.decode(answers.prediction, self._target.state, threshold)
 
-    def _unreadable(self, encoded: Mapping[str, Any]) -> dict[str, NDArray[np.bool_]]:
-        """Name the columns with cells that could not be read."""
+    def odd(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Say which scores [N] are an anomaly's."""
+        threshold = self.calibration.threshold
+        if self.calibration.tail is None or not isinstance(threshold, float):
+            raise AssertionError
+        return self.calibration.tail.probability(scores) <= threshold
+
+    def _odd(self, answers: Answers) -> dict[str, pa.Array]:
+        """Say how odd rows are, and which column is oddest about each."""
+        if self.calibration.tail is None or answers.surprise is None:
+            raise AssertionError
+        words = pa.array([NORMAL, ANOMALY])
+        called = self.odd(answers.prediction).astype(np.int8)
+        oddest = answers.surprise.argmax(axis=1)
+        return {
+            "prediction": words.take(pa.array(called)),
+            "anomaly_score": pa.array(answers.prediction),
+            "anomaly_probability": pa.array(self.calibration.tail.probability(answers.prediction)),
+            "because": pa.array(self.foretold).take(pa.array(oddest)),
+        }
+
+    def unreadable(self, encoded: EncodedRows) -> dict[str, NDArray[np.bool_]]:
+        """Name the columns with cells [N] that could not be read."""
         found = {}
         for kind, columns in self.schema.by_kind().items():
-            cells = encoded[kind].unreadable
+            cells = encoded.encoded[kind].unreadable
             if not cells.any():
                 continue
             for index, column in enumerate(columns):
@@ -261,6 +322,7 @@ class Model:
             "training": self.training.model_dump(mode="json"),
             "rows": self.rows.model_dump(mode="json"),
             "fingerprint": self.fingerprint,
+            "reference": None if self.reference is None else self.reference.model_dump(mode="json"),
             "seconds": self.seconds,
             "evaluation": None
             if self.evaluation is None
@@ -291,7 +353,7 @@ class Model:
             _require_shapes(schema, recipe, tensors)
             network = Network(schema, recipe)
             network.load_state_dict(tensors)
-            evaluation = facts["evaluation"]
+            evaluation, reference = facts["evaluation"], facts.get("reference")
             return cls(
                 schema,
                 network,
@@ -303,6 +365,7 @@ class Model:
                 None if evaluation is None else Evaluation.model_validate(evaluation),
                 facts["seconds"],
                 folder,
+                None if reference is None else Reference.model_validate(reference),
             )
         except _UNFIT as error:
             first = (str(error) or type(error).__name__).splitlines()[0]

@@ -20,6 +20,7 @@ from thalweg.data.arrays import Arrays, target_columns
 from thalweg.data.schema import Schema
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Head, LossOptions, Masks, Prepares, Settles
+from thalweg.models.density import Density, RowHead, foretold
 from thalweg.models.fusion import FUSIONS
 from thalweg.models.recipe import Recipe
 
@@ -28,6 +29,9 @@ PREDICT_ROWS: Final = 1024
 
 SETTLED: Final = 256
 """Rows whose fixed parts are done together: progress is told after each."""
+
+EMBEDDED: Final = 128
+"""The most numbers that stand for a row where it is embedded."""
 
 PREDICT_BYTES: Final = 1 << 20
 """So much encoded input is looked at together: what networks make of it is a hundred times more."""
@@ -78,7 +82,7 @@ class Network(nn.Module):
     Parameters
     ----------
     schema
-        The fitted columns, with a target.
+        The fitted columns. Without a target the network learns how likely rows are.
     recipe
         The dials: members, widths, dropout.
     seed
@@ -87,15 +91,8 @@ class Network(nn.Module):
 
     def __init__(self, schema: Schema, recipe: Recipe, seed: int = 0) -> None:
         super().__init__()
-        if schema.target is None:
-            raise AssertionError
         groups = {kind: [c.state for c in columns] for kind, columns in schema.by_kind().items()}
-        head = KINDS[schema.target.kind].head(
-            schema.target.state, LossOptions(recipe.label_smoothing, recipe.focusing)
-        )
-        if head is None:
-            raise AssertionError
-        self.head: Head = head
+        self.head = head = _head(schema, recipe)
         self._members = recipe.members
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "weights"))
@@ -107,7 +104,10 @@ class Network(nn.Module):
                     for kind, states in groups.items()
                 }
             )
-            tokens = sum(tokens_of(encoder) for encoder in self.encoders.values())
+            tokens = {kind: tokens_of(encoder) for kind, encoder in self.encoders.items()}
+            self.density = Density(schema, recipe, tokens) if schema.target is None else None
+            if self.density is not None:
+                return
             fusion = FUSIONS.get(recipe.fusion)
             if fusion is None:
                 raise OptionError(
@@ -115,7 +115,7 @@ class Network(nn.Module):
                     "one of " + ", ".join(FUSIONS),
                     near(recipe.fusion, FUSIONS),
                 )
-            self.fusion = fusion(recipe.members, tokens, recipe.embedding)
+            self.fusion = fusion(recipe.members, sum(tokens.values()), recipe.embedding)
             self.body = StackedMLP(
                 recipe.members,
                 self.fusion.outputs,
@@ -143,6 +143,24 @@ class Network(nn.Module):
         torch.Tensor
             float32 [members, N, outputs].
         """
+        outputs: Tensor
+        if self.density is not None:
+            outputs = self.density(self._slices(features, blend)[0], features)
+        else:
+            outputs = self.last(self.hidden(features, blend))
+        return outputs
+
+    def hidden(
+        self, features: Mapping[str, Mapping[str, Tensor]], blend: Blend | None = None
+    ) -> Tensor:
+        """Give every member's last hidden layer, float32 [members, N, width]; see `forward`."""
+        found: Tensor = self.body(self.fusion(*self._slices(features, blend)))
+        return found
+
+    def _slices(
+        self, features: Mapping[str, Mapping[str, Tensor]], blend: Blend | None
+    ) -> tuple[Tensor, Tensor]:
+        """Give every member's tokens [members, N, tokens, own], and which of them there are."""
         tokens = torch.cat(
             [encoder(features[kind]) for kind, encoder in self.encoders.items()], dim=1
         )
@@ -160,9 +178,7 @@ class Network(nn.Module):
             present = present | present[blend.partners]
         rows, count, width = tokens.shape
         own = width // self._members  # nothing is left to be inferred: there may be no rows
-        slices = tokens.view(rows, count, self._members, own).permute(2, 0, 1, 3)
-        outputs: Tensor = self.last(self.body(self.fusion(slices, present)))
-        return outputs
+        return tokens.view(rows, count, self._members, own).permute(2, 0, 1, 3), present
 
     def settle(self, features: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Do, once, the work of parts that never learn; `forward` takes what comes of it."""
@@ -181,6 +197,9 @@ class Network(nn.Module):
 
     def prepare(self, arrays: Arrays) -> None:
         """Let the encoders choose what depends on training rows, once, before the first step."""
+        if self.density is not None:
+            self.density.prepare(arrays.features)
+            return
         target = target_columns(arrays.target)
         for kind, encoder in self.encoders.items():
             if isinstance(encoder, Prepares):
@@ -202,6 +221,18 @@ class Network(nn.Module):
             }
             for kind, fields in features.items()
         }
+
+
+def _head(schema: Schema, recipe: Recipe) -> Head:
+    """Give the head of the target's kind; without a target, that of the columns themselves."""
+    if schema.target is None:
+        return RowHead(len(foretold(schema)))
+    head = KINDS[schema.target.kind].head(
+        schema.target.state, LossOptions(recipe.label_smoothing, recipe.focusing)
+    )
+    if head is None:
+        raise AssertionError
+    return head
 
 
 def piece_rows(arrays: Arrays) -> int:
@@ -292,3 +323,31 @@ def forward_all(network: Network, arrays: Arrays, held: NDArray[np.int64] | None
             outputs = outputs[judges, torch.arange(judges.shape[1])]
         answers.append(network.head.combine(outputs).numpy())
     return Outputs(np.concatenate(answers), np.concatenate(spreads))
+
+
+@torch.inference_mode()
+def embed_all(network: Network, arrays: Arrays) -> NDArray[np.float32]:
+    """Give what a network makes of each row before its last layer.
+
+    Parameters
+    ----------
+    network
+        Should be in evaluation mode.
+    arrays
+        Encoded rows [N], their fixed parts done or not; see `settled`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [N, D]: the last hidden layers of the first members, as many as fit into 128
+        numbers, one after the other. Of a member that is wider than that, the first 128.
+    """
+    found = []
+    size = piece_rows(arrays)
+    for start in range(0, max(1, len(arrays)), size):
+        rows = arrays.take(slice(start, start + size))
+        hidden = network.hidden(network.tensors(rows.features)).float()
+        members = max(1, min(len(hidden), EMBEDDED // hidden.shape[2]))
+        joined = hidden[:members].permute(1, 0, 2).flatten(1)[:, :EMBEDDED]
+        found.append(joined.numpy())
+    return np.concatenate(found)

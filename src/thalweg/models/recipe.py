@@ -113,6 +113,8 @@ class Recipe(BaseModel):
             Its schema and training rows.
         """
         rows = prepared.train.rows
+        if prepared.schema.task == "anomaly":
+            return cls(**_quickened(_density(rows), rows))
         dials = _regression(rows) if prepared.schema.task == "regression" else _classification(rows)
         kinds = prepared.schema.by_kind()
         if prepared.schema.common:
@@ -197,6 +199,26 @@ def _classification(rows: int) -> dict[str, Any]:
         "warmup": min(0.2, 100 * batch / (epochs * max(rows, 1))),
         "weight_decay": 0.1 if rows < SMALL else 1e-3,
         "averaging": 0.995,
+    }
+
+
+def _density(rows: int) -> dict[str, Any]:
+    """Set the dials for a table without a target: measured at 130 to 11,000 rows.
+
+    A density that is learned for long knows its odd rows by heart: few steps at a fair rate.
+    """
+    batch = _power_of_two(rows / 40, 64, 512)
+    steps = 1_000 * max(1.0, math.sqrt(rows / LARGE))
+    return {
+        "width": 128,
+        "embedding": 8,
+        "activation": "silu",
+        "dropout": 0.1,
+        "batch_size": batch,
+        "epochs": int(min(60, max(6, round(steps * batch / max(rows, 1))))),
+        "patience": 6,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.01,
     }
 
 

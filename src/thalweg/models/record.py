@@ -212,6 +212,34 @@ class Mistake(Plain):
     exhibits: list[Exhibit] = []
 
 
+class Oddness(Plain):
+    """How odd rows are that a model without a target never saw.
+
+    Parameters
+    ----------
+    wanted
+        The share of ordinary rows that may be called odd.
+    threshold
+        The score from which on rows are.
+    scores
+        How many rows (y) have about each score (x); the highest are put together.
+    seen, fitted
+        The share of rows (y) with at least a score (x): of the judged rows, and by the curve that
+        was fitted to held-out rows.
+    shape, scale, count
+        Of that curve (generalised Pareto), and how many rows it was fitted to the highest of.
+    """
+
+    wanted: float
+    threshold: float
+    scores: Curve
+    seen: Curve
+    fitted: Curve
+    shape: float
+    scale: float
+    count: int
+
+
 class Evaluation(Plain):
     """How a model does on rows it never saw."""
 
@@ -229,4 +257,5 @@ class Evaluation(Plain):
     slices: list[Slice] = []
     mistakes: list[Mistake] = []
     importances: list[Importance] = []
+    anomalies: Oddness | None = None
     warnings: list[str] = []

@@ -23,11 +23,13 @@ from thalweg.data.parts import Prepared
 from thalweg.data.shards import Held
 from thalweg.data.split import folds
 from thalweg.kinds.base import Task
-from thalweg.models.calibration import Calibration, fit_scaling
+from thalweg.models.calibration import Calibration, fit_scaling, read_share
+from thalweg.models.density import surprises, unlikely
 from thalweg.models.model import Model
 from thalweg.models.network import Network, Outputs, forward_all, settled
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Rows, Training
+from thalweg.stats.drift.reference import Reference
 from thalweg.training.callbacks.averaging import Averaging
 from thalweg.training.callbacks.base import Callback
 from thalweg.training.callbacks.checkpoints import Checkpoints
@@ -44,6 +46,9 @@ FOLDS: Final = 8
 """Every member learns from seven eighths of the training rows, or from all of them."""
 
 MOST_JUDGED: Final = 20_000
+
+SURPRISE: Final = "surprise"
+"""What steers training without a target: how unlikely held-out rows are, in nats."""
 
 
 @final
@@ -140,13 +145,15 @@ def _check_options(task: Task | None, run: Run) -> None:
     # The focal loss asks for no classes: each label is there or not.
     classes = ("binary", "multiclass", *(["multilabel"] if run.balance == "focal" else []))
     if run.balance != "none" and task not in classes:
-        what = "a number" if task == "regression" else "several labels a row"
+        what = {"regression": "a number", "anomaly": "none"}.get(task or "", "several labels a row")
         raise OptionError(
             f"the balance is {run.balance!r} and the target {what}",
             "a target of classes to balance",
             "Leave out --balance.",
         )
-    if run.threshold is not None and task not in ("binary", "multilabel"):
+    if task == "anomaly":
+        read_share(run.threshold)
+    elif run.threshold is not None and task not in ("binary", "multilabel"):
         raise OptionError(
             f"the threshold is {run.threshold!r} and the target not of two classes",
             "a target of two classes, or of several labels a row, to decide between",
@@ -278,6 +285,11 @@ def _few(judged: Judged) -> Judged:
     return Judged(judged.arrays.take(rows), None if judged.held is None else judged.held[rows])
 
 
+def learning_metric(task: Task | None) -> str:
+    """Name what steers the training of a task: the leading metric on held-out rows."""
+    return {"regression": "rmse", "anomaly": SURPRISE}.get(task or "", "log_loss")
+
+
 @final
 class Judge:
     """Says how good outputs on the validation rows are: the loss and a leading metric.
@@ -303,13 +315,19 @@ class Judge:
     ) -> None:
         self._balanced = balanced
         self._labels = task == "multilabel"
-        self.metric = "rmse" if task == "regression" else "log_loss"
+        self.metric = learning_metric(task)
+        self._truth = np.zeros(0)
+        if task == "anomaly":
+            return
         field = {"regression": "value", "multilabel": "labels"}.get(task or "", "code")
         self._truth = validation.target[field][:, 0]
 
     def __call__(self, outputs: Outputs) -> tuple[float, float]:
-        """Give the mean squared error and its root, or the log loss twice."""
+        """Give the mean squared error and its root, or the log loss or the surprise twice."""
         answers = outputs.answers.astype(np.float64)
+        if self.metric == SURPRISE:
+            loss = float(unlikely(answers).mean())
+            return loss, loss
         if self.metric == "rmse":
             loss = float(np.mean((answers[:, 0] - self._truth) ** 2))
             return loss, loss**0.5
@@ -349,7 +367,7 @@ def _model(
         epochs=loop.epochs,
         best_epoch=stopping.best_epoch,
         stopped=loop.stopped,
-        metric="rmse" if task == "regression" else "log_loss",
+        metric=learning_metric(task),
         parameters=sum(parameter.numel() for parameter in loop.network.parameters()),
         passes=shown / prepared.train.rows,
         rows_per_second=shown / max(1e-9, loop.seconds),
@@ -371,11 +389,15 @@ def _model(
         training,
         rows,
         prepared.fingerprint,
+        reference=Reference.of(prepared.summary, prepared.schema.names),
     )
 
 
 def _calibrate(task: Task, outputs: Outputs, judged: Judged, run: Run) -> Calibration:
     """Learn on the judged rows what makes the answers honest."""
+    if task == "anomaly":
+        found = surprises(outputs.answers)
+        return Calibration.fit(task, found, np.zeros(0), threshold=read_share(run.threshold))
     if task == "regression":
         truth = judged.arrays.target["value"][:, 0]
         # A member that holds rows out tells nothing of how far all members are apart there.
