@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # two processes of one thread each.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1
 
-.PHONY: all setup demo check test docs bench bench-tables bench-modalities bench-streams soak clean
+.PHONY: all setup demo check test docs bench bench-tables bench-modalities bench-streams bench-online soak clean
 
 all: check test
 
@@ -62,6 +62,13 @@ bench-modalities: setup  ## texts, pictures, sounds and sets beside their limits
 bench-streams: setup  ## streams beside predict, their latency and memory (a quarter of an hour)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/streams.py --data $(DATA) \
 		--out bench-results/streams
+
+bench-online: setup  ## learning on streams beside River, drift detectors, odd rows (half an hour)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/online.py --data $(DATA) \
+		--out bench-results/online
+	$(BIN)/python benchmarks/drift.py --out bench-results/drift
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/anomalies.py --data $(DATA) \
+		--out bench-results/anomalies
 
 soak: setup  ## the tests that take minutes
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m soak --no-cov

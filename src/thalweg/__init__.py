@@ -6,6 +6,8 @@ The verbs are those of the command line:
 - `train`: train, judge and save a deep model of one of its columns;
 - `evaluate`: judge a model on rows that it never saw;
 - `predict`: predict every row of a table;
+- `prequential`: judge what learns from rows in order, each predicted before it is learned;
+- `drift`: compare two tables, or new rows with those that a model was trained on;
 - `show`: tell what a saved model is and how well it does;
 - `load`: bring a saved model back.
 
@@ -19,14 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg.api import (
+        drift,
         evaluate,
         explain_stream,
         load,
         pipeline,
         predict,
+        prequential,
         profile,
         publish,
         redrive,
+        rollback,
         show,
         stream,
         train,
@@ -37,14 +42,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "drift",
     "evaluate",
     "explain_stream",
     "load",
     "pipeline",
     "predict",
+    "prequential",
     "profile",
     "publish",
     "redrive",
+    "rollback",
     "show",
     "stream",
     "train",

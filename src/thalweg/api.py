@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from thalweg.data.profile import Profile
     from thalweg.models.model import Model
     from thalweg.models.record import Evaluation
+    from thalweg.monitor.tables import Drift
+    from thalweg.monitor.versions import Rolled
     from thalweg.serving.stream.lane import Tally
+    from thalweg.serving.stream.lessons import Lessons
     from thalweg.serving.stream.pipeline import Pipeline
     from thalweg.serving.stream.redrive import Redriven
+    from thalweg.training.online.record import Flow
+    from thalweg.training.online.wishes import Wishes
     from thalweg.training.train import Run
 
 
@@ -85,7 +90,7 @@ def profile(
 
 def train(
     source: Any,
-    target: str,
+    target: str | None = None,
     *,
     out: str | Path | None = None,
     test: Any = None,
@@ -104,16 +109,18 @@ def train(
     baselines: str | Sequence[str] | None = None,
     recipe: Mapping[str, Any] | None = None,
     cache: str | Path | None = None,
+    truth: str | None = None,
     progress: Progress | None = None,
 ) -> Model:
-    """Train, judge and save a deep model of one column of a table.
+    """Train, judge and save a deep model of one column of a table, or of what its rows are like.
 
     Parameters
     ----------
     source
         A path, folder or pattern, or a table of pandas, Polars or Arrow.
     target
-        The column to predict. Numbers make a regression, few different values classes.
+        The column to predict. Numbers make a regression, few different values classes. Without one
+        it is learned how likely rows are, to find odd ones (anomalies).
     out
         The folder to save the model in; not saved by default.
     test
@@ -149,7 +156,8 @@ def train(
     threshold
         What the decision between two classes, or on each label, is to serve: ``f1`` (the default),
         ``accuracy``, ``balanced_accuracy``, two costs (``"1:5"``), or a probability. Not for other
-        targets.
+        targets. Without a target the share of ordinary rows that may be called odd, by default
+        0.01.
     baselines
         Names of rivals, one or several, to train and judge on the same rows; all that are
         installed by default.
@@ -159,6 +167,9 @@ def train(
         Where the encoded rows of large tables are kept, so that the next training on them starts
         at once: a folder, by default ``$THALWEG_CACHE`` or else one in the user's cache folder, or
         ``"none"``.
+    truth
+        Without a target: a column that says which rows are odd, which only judging looks at, as
+        ``COLUMN`` (the rarer of two values) or ``COLUMN=VALUE``.
     progress
         Told of the work; silent by default.
 
@@ -187,7 +198,7 @@ def train(
     kept = _cache(cache)
     windowed = _windowed(features, time)
     question = Question(
-        source, target, test, split, wanted, drop, dials, baselines, kept, files, windowed
+        source, target, test, split, wanted, drop, dials, baselines, kept, files, windowed, truth
     )
     folder = None if out is None else _folder(out)
     run = Run(
@@ -289,7 +300,7 @@ def _announce(folder: Path | None, run: Run, progress: Progress) -> None:
 
 _SETTINGS = frozenset(
     {"source", "target", "test", "split", "minutes", "epochs", "columns", "drop", "files", "seed"}
-    | {"balance", "threshold", "baselines", "recipe", "features", "time"}
+    | {"balance", "threshold", "baselines", "recipe", "features", "time", "truth"}
 )
 
 
@@ -329,6 +340,7 @@ def evaluate(
     source: Any,
     *,
     files: str | Path | None = None,
+    truth: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Judge a model on rows that it never saw.
@@ -341,6 +353,9 @@ def evaluate(
         Rows with the target.
     files
         The folder that paths of pictures and sounds are meant from; see `train`.
+    truth
+        For a model without a target: the column that says which rows are odd; by default the one
+        that it was trained with, where the rows have it.
     progress
         Told of the work; silent by default.
 
@@ -355,7 +370,110 @@ def evaluate(
 
     loaded, progress = _model(model), progress or Silent()
     with featured(open_source(source, files=files), loaded.schema.features, progress) as rows:
-        return judge(loaded, rows, progress)
+        return judge(loaded, rows, progress, truth)
+
+
+def prequential(
+    source: Any,
+    *,
+    model: Any = None,
+    target: str | None = None,
+    delay: int = 0,
+    time: str | None = None,
+    rivals: str | Sequence[str] = (),
+    changes: Sequence[int] = (),
+    columns: Mapping[str, str] | None = None,
+    drop: str | Sequence[str] = (),
+    detector: str = "adwin",
+    experts: Sequence[str] | None = None,
+    html: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Flow:
+    """Judge how well rows can be predicted while they are learned from, as on a stream.
+
+    Every row is predicted first; its label comes ``delay`` rows later, is scored, and is learned
+    from (Dawid 1984). ``thalweg evaluate --prequential`` in a shell.
+
+    Parameters
+    ----------
+    source
+        The rows, in the order in which they came: see `profile`.
+    model
+        A `Model` or the folder of a saved one, which goes on learning; without one nothing was
+        learned before.
+    target
+        The column that labels come in; the model's own by default.
+    delay
+        So many rows are predicted between a row and its label.
+    time
+        The column with the rows' times, by which they must be in order.
+    rivals
+        ``forest`` and ``hoeffding tree``: River's learners on the same rows, beside the last label
+        and the commonest class.
+    changes
+        Before which rows the stream is known to change, for the report.
+    columns, drop
+        Without a model: column name -> ``KIND[,OPTION=VALUE...]``, and columns not to use.
+    detector
+        See `pipeline`.
+    experts
+        Who is asked: some of ``fast``, ``challenger``, ``slow``, ``frozen``, ``tree``, ``last``.
+    html
+        Where to write the report.
+    seed
+        Draws the first weights, what is rehearsed, and the forest.
+    progress
+        Told of the work; silent by default.
+
+    Returns
+    -------
+    Flow
+        Scores over the whole stream, of late and as curves, beside the baselines'.
+
+    Examples
+    --------
+    >>> rows = {"x": [0.0, 1.0] * 200, "up": ["no", "yes"] * 200}
+    >>> prequential(rows, target="up").standing.metrics["accuracy"] > 0.9
+    True
+    """
+    from thalweg.data.features.source import featured
+    from thalweg.lab.prequential import prequential as judge
+    from thalweg.sources import open_source
+    from thalweg.training.online.start import begin
+    from thalweg.training.online.wishes import Wishes
+
+    progress = progress or Silent()
+    trained = None if model is None else _model(model)
+    opened = open_source(source)
+    wishes = Wishes(detector, experts, columns, (*_names(drop), *([time] if time else [])), seed)
+    if target is None and trained is not None and trained.schema.target is not None:
+        target = trained.schema.target.name
+    if target is None:
+        raise OptionError(
+            "a stream without a target", "the column that labels come in", "Add --target COLUMN."
+        )
+    features = None if trained is None else trained.schema.features
+    with featured(opened, features, progress) as rows:
+        learner = begin(rows, target, wishes, trained)
+        flow = judge(
+            learner,
+            rows,
+            target,
+            delay,
+            progress,
+            _names(rivals),
+            when=time,
+            changes=changes,
+            seed=seed,
+        )
+    if html is not None:
+        from thalweg.core.files import atomic_file
+        from thalweg.lab.report.flow import render_flow
+
+        with atomic_file(html) as building:
+            building.write_text(render_flow(flow, name=opened.uri), encoding="utf-8")
+    return flow
 
 
 def predict(
@@ -441,6 +559,16 @@ def pipeline(
     once: bool = False,
     start: str = "first",
     keep: bool = True,
+    learn: bool = False,
+    target: str | None = None,
+    key: str | None = None,
+    labels: str | None = None,
+    wait: str = "7d",
+    detector: str = "adwin",
+    alerts_to: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    drop: str | Sequence[str] = (),
+    seed: int = 0,
 ) -> Pipeline:
     """Describe the work on an endless stream: `stream` does it.
 
@@ -454,7 +582,8 @@ def pipeline(
         ``postgresql://host/shop?table=events&key=id``, the path of a file or folder that grows, or
         ``-`` for standard input.
     model
-        A `Model` or the folder of a saved one; without one the stream is only watched by windows.
+        A `Model` or the folder of a saved one; without one and without a ``target`` the stream is
+        only watched by windows.
     to
         Where events with their predictions go: a log or broker as above, a table of a database, a
         folder for Parquet files, ``https://...``, or ``-`` for standard output. Without a model,
@@ -491,6 +620,28 @@ def pipeline(
         ``first`` or ``latest``: where to begin the first time.
     keep
         Whether an event's own columns come before its prediction.
+    learn
+        Learn from labels as they come. A ``target`` without a model means it: then nothing was
+        trained before, and everything is learned from the stream. A model without a target learns
+        what counts as odd from the scores of the stream.
+    target
+        The column that labels come in; the model's own target by default.
+    key
+        The column that names an event, so that its label can come later: in a record with that name
+        and the label. Without it only labels that come with their events are learned from.
+    labels
+        The stream that such records come on; by default the events' own.
+    wait
+        How long a prediction waits for its label.
+    detector
+        What watches the error for changes: ``adwin``, ``page-hinkley``, ``kswin`` or ``ddm``.
+    alerts_to
+        Where alerts of drift go: as ``to``, or an ``.ndjson`` file that is added to. By default to
+        a log in the state's folder where learning is asked for; else nobody watches.
+    columns, drop
+        Without a model: column name -> ``KIND[,OPTION=VALUE...]``, and columns not to use.
+    seed
+        Draws the first weights of what learns, and what is rehearsed.
 
     Returns
     -------
@@ -503,12 +654,14 @@ def pipeline(
         Where options contradict each other or a duration cannot be read.
     """
     from thalweg.serving.stream.pipeline import Pipeline
-    from thalweg.serving.stream.work import DEAD, LATE, ROWS, WINDOWS, Clockwork
+    from thalweg.serving.stream.work import ALERTS, DEAD, LATE, ROWS, WINDOWS, Clockwork
     from thalweg.stats.windows import WindowSpec
+    from thalweg.training.online.wishes import Wishes
 
-    if model is None and windows_to is None:
+    if model is None and target is None and windows_to is None:
         to, windows_to = None, to
-    goals = {ROWS: to, WINDOWS: windows_to, LATE: late_to, DEAD: dead_letters}
+    goals = {ROWS: to, WINDOWS: windows_to, LATE: late_to, DEAD: dead_letters, ALERTS: alerts_to}
+    wishes = Wishes(detector, None, columns, _names(drop), seed)
     trained = None if model is None else _model(model)
     if trained is not None and trained.schema.features is not None:
         own = trained.schema.features.time
@@ -519,6 +672,10 @@ def pipeline(
                 "Leave it out.",
             )
         time = own
+    follows = learn and trained is not None and trained.task == "anomaly" and target is None
+    lessons = None
+    if (learn or target) and not follows:
+        lessons = _lessons(trained, wishes, target, key, labels, wait)
     if start not in {"first", "latest"}:
         raise OptionError(f"start is {start!r}", "first or latest")
     return Pipeline(
@@ -536,7 +693,41 @@ def pipeline(
         once=once,
         latest=start == "latest",
         keep=keep,
+        lessons=lessons,
+        follows=follows,
     )
+
+
+def _lessons(
+    model: Model | None,
+    wishes: Wishes,
+    target: str | None,
+    key: str | None,
+    labels: str | None,
+    wait: str,
+) -> Lessons:
+    """Say what is learned from a stream."""
+    from thalweg.serving.stream.lessons import Lessons
+
+    if target is None and model is not None and model.schema.target is not None:
+        target = model.schema.target.name
+    if target is None:
+        raise OptionError(
+            "learning without a target", "the column that labels come in", "Add --target COLUMN."
+        )
+    if labels is not None and key is None:
+        raise OptionError(
+            "labels on a stream of their own without a key",
+            "the column that names an event there and here",
+            "Add --key COLUMN.",
+        )
+    if model is not None and (wishes.columns or wishes.drop):
+        raise OptionError(
+            "kinds of columns for a trained model",
+            "kinds of columns where nothing was trained before",
+            "Leave out --column and --drop.",
+        )
+    return Lessons(target, key, labels, read_duration(wait, "--wait"), wishes)
 
 
 def stream(
@@ -569,7 +760,7 @@ def stream(
     >>> stream(work).windows
     2
     """
-    from thalweg.serving.stream.pipeline import run
+    from thalweg.serving.stream.running import run
 
     return run(pipeline, progress or Silent(), stopping)
 
@@ -631,6 +822,88 @@ def watch(
     return stream(work, stopping=stopping, progress=progress)
 
 
+def drift(
+    before: Any,
+    after: Any,
+    *,
+    html: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Drift:
+    """Compare two tables column by column: which have changed, in what, and how far.
+
+    Parameters
+    ----------
+    before
+        What it was: a table (see `profile`), a model or the folder of one, which stands for the
+        rows it was trained on and the columns it reads, or a
+        `thalweg.stats.drift.reference.Reference`.
+    after
+        What it is: a table.
+    html
+        Where to write the comparison as a page.
+    progress
+        Told of the work; silent by default.
+
+    Returns
+    -------
+    Drift
+        How far each column has moved, the farthest first.
+
+    Examples
+    --------
+    >>> found = drift({"size": [*range(300)] * 2}, {"size": [*range(100, 400)] * 2})
+    >>> [(one.name, one.words) for one in found.drifted]
+    [('size', 'mean 149.5 → 249.5')]
+    """
+    from thalweg.monitor.tables import compare_tables
+    from thalweg.sources import open_source
+    from thalweg.stats.drift.reference import Reference
+
+    model, told = _judge(before)
+    if model is not None:
+        if model.reference is None:
+            raise OptionError(
+                f"{told} keeps no reference of its training rows",
+                "a model that was trained by this version, or a table",
+                "Train it again, or give the table that it was trained on.",
+            )
+        before = model.reference
+        told = told or "model"
+    given = before if isinstance(before, Reference) else open_source(before)
+    # Of what a model does not read nothing is known, and its target need not be there.
+    known = None if model is None or model.reference is None else model.reference.columns
+    target = [] if model is None or model.schema.target is None else [model.schema.target.name]
+    found = compare_tables(given, open_source(after), progress or Silent(), told, known, target)
+    if html is not None:
+        from thalweg.core.files import atomic_file
+        from thalweg.lab.report import render_drift
+
+        page = render_drift(
+            before=found.before,
+            after=found.after,
+            reference=found.reference,
+            summary=found.summary,
+            drifts=found.columns,
+        )
+        with atomic_file(html) as building:
+            building.write_text(page, encoding="utf-8")
+    return found
+
+
+def _judge(given: Any) -> tuple[Model | None, str]:
+    """Take a model, or a folder that holds one, and its name; None where it is something else."""
+    if isinstance(given, str | Path):
+        from thalweg.models.artifact import DESCRIPTION
+
+        is_model = (Path(given) / DESCRIPTION).is_file()
+        return (_model(given), str(given)) if is_model else (None, "")
+    if type(given).__name__ == "Model":
+        from thalweg.models.model import Model
+
+        return (given, "the model") if isinstance(given, Model) else (None, "")
+    return None, "reference"
+
+
 def explain_stream(pipeline: Pipeline) -> dict[str, Any]:
     """Say what a pipeline would do and what it promises, and do nothing.
 
@@ -640,7 +913,7 @@ def explain_stream(pipeline: Pipeline) -> dict[str, Any]:
         Plain data: ``source``, ``lanes``, ``windows``, ``outputs`` with the guarantee of each,
         ``state``, ``how``.
     """
-    from thalweg.serving.stream.pipeline import explain
+    from thalweg.serving.stream.running import explain
 
     return explain(pipeline)
 
@@ -711,6 +984,29 @@ def publish(
     from thalweg.sources import open_source
 
     return send(open_source(source), to, rate, progress or Silent(), stopping)
+
+
+def rollback(state: str | Path, *, version: int | None = None) -> Rolled:
+    """Go back to an earlier version of a model that learns on a stream.
+
+    The order is written to the folder of the stream's state; a stream that runs follows it with its
+    next batch, one that does not when it starts again.
+
+    Parameters
+    ----------
+    state
+        The folder of the stream's state.
+    version
+        Where to; by default the version that was served before the current one.
+
+    Returns
+    -------
+    Rolled
+        Which version is to be served, and all that are there.
+    """
+    from thalweg.monitor.versions import rollback as order
+
+    return order(Path(state), version)
 
 
 def _model(given: Any) -> Model:

@@ -50,7 +50,6 @@ def test_version(capsys: Captured) -> None:
         (["train", "x.csv", "--taget", "y"], "--target"),
         (["train", "x.csv", "--target", "y", "--epochs", "many"], "--epochs"),
         (["train"], "SOURCE is missing"),
-        (["train", "x.csv"], "Add --target COLUMN"),
         (["train", "x.csv", "--target", "y", "--set", "width"], "--set learning_rate=3e-4"),
         (["train", "x.csv", "--target", "y", "--column", "=number"], "--column zip=category"),
         (["profile", "x.csv", "--column", "a=number", "--column", "a=category"], "'a' twice"),

@@ -167,6 +167,7 @@ def test_names_and_directions() -> None:
         "binary": "roc_auc",
         "multiclass": "log_loss",
         "multilabel": "micro_f1",
+        "anomaly": "roc_auc",
     }
     assert [better(name) for name in ("rmse", "mae", "log_loss", "calibration_error")] == [
         "lower"

@@ -17,11 +17,13 @@ from typing import Annotated
 import typer
 
 import thalweg
+from thalweg.cli.drift import drift
 from thalweg.cli.evaluate import evaluate
 from thalweg.cli.predict import predict
 from thalweg.cli.profile import profile
 from thalweg.cli.publish import publish
 from thalweg.cli.redrive import redrive
+from thalweg.cli.rollback import rollback
 from thalweg.cli.show import show
 from thalweg.cli.stream import stream
 from thalweg.cli.train import train
@@ -40,7 +42,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would draw boxes, and take three times as long
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (profile, train, evaluate, predict, show, stream, watch, redrive, publish):
+for verb in (
+    profile,
+    train,
+    evaluate,
+    predict,
+    drift,
+    show,
+    stream,
+    watch,
+    rollback,
+    redrive,
+    publish,
+):
     app.command()(verb)
 
 

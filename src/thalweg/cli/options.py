@@ -29,7 +29,19 @@ Query = Annotated[
 ]
 Target = Annotated[
     str | None,
-    typer.Option("--target", metavar="COLUMN", help="The column to learn."),
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="The column to learn. Without it: what rows are like, to find odd ones.",
+    ),
+]
+Truth = Annotated[
+    str | None,
+    typer.Option(
+        "--truth",
+        metavar="COLUMN[=VALUE]",
+        help="Without a target: which rows are odd. Only judging looks at it.",
+    ),
 ]
 Test = Annotated[
     str | None,
@@ -131,7 +143,8 @@ Threshold = Annotated[
         "--threshold",
         metavar="WHAT",
         help="Where the line between two classes, or for each label, is drawn: best for f1 (the "
-        "default), accuracy or balanced_accuracy, or at a number.",
+        "default), accuracy or balanced_accuracy, or at a number. Without a target: the share of "
+        "ordinary rows that may be called odd, 0.01 by default.",
     ),
 ]
 Dials = Annotated[
@@ -196,7 +209,7 @@ Keep = Annotated[
 ]
 Html = Annotated[
     str | None,
-    typer.Option("--html", metavar="FILE", help="Write the profile as a page too."),
+    typer.Option("--html", metavar="FILE", help="Write it as a page too."),
 ]
 AsToml = Annotated[
     bool,
@@ -274,6 +287,98 @@ LateTo = Annotated[
         "--late-to", metavar="URI", help="Where events too late for windows go; a log by default."
     ),
 ]
+LiveModel = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="The folder of a saved model; without one, --target learns from nothing.",
+    ),
+]
+Learn = Annotated[
+    bool,
+    typer.Option("--learn", help="Learn from labels as they come."),
+]
+LiveTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--target", metavar="COLUMN", help="The column that labels come in; MODEL's by default."
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="COLUMN",
+        help="The column that names an event, so that its label can come later.",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", metavar="URI", help="The stream that labels come on, each with its event's key."
+    ),
+]
+Wait = Annotated[
+    str,
+    typer.Option("--wait", metavar="TIME", help="How long a prediction waits for its label."),
+]
+Detector = Annotated[
+    Literal["adwin", "page-hinkley", "kswin", "ddm"],
+    typer.Option("--detector", help="What watches the error for changes."),
+]
+AlertsTo = Annotated[
+    str | None,
+    typer.Option(
+        "--alerts-to",
+        metavar="URI",
+        help="Watch for drift, and send alerts there: https://, alerts.ndjson, a log or a broker.",
+    ),
+]
+Prequential = Annotated[
+    bool,
+    typer.Option(
+        "--prequential",
+        help="Rows in order, each predicted first and learned from later, as on a stream.",
+    ),
+]
+Delay = Annotated[
+    int,
+    typer.Option(
+        "--delay", metavar="ROWS", min=0, help="With --prequential: labels come so much later."
+    ),
+]
+Rivals = Annotated[
+    str,
+    typer.Option(
+        "--rivals",
+        metavar="NAMES",
+        help="With --prequential: forest, hoeffding tree: River's learners on the same rows.",
+    ),
+]
+Ordered = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="COLUMN",
+        help="With --prequential: when a row was; rows are in its order.",
+    ),
+]
+Changes = Annotated[
+    str,
+    typer.Option(
+        "--changes",
+        metavar="ROWS",
+        help="With --prequential: before which rows the stream is known to change, 1000,2000.",
+    ),
+]
+JudgedModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="The folder of a saved model. With --prequential and --target it may be left out.",
+    ),
+]
+JudgedSource = Annotated[str | None, typer.Argument(metavar="SOURCE", help=FORMATS)]
 DeadLetters = Annotated[
     str | None,
     typer.Option(

@@ -22,6 +22,7 @@ class Settings(BaseModel):
     source: str | None = None
     query: str | None = None
     target: str | None = None
+    truth: str | None = None
     out: str | None = None
     test: str | None = None
     split: str | None = None

@@ -6,10 +6,20 @@ from thalweg.cli import options
 
 
 def stream(
-    model: options.Model,
     source: options.Stream,
     to: options.StreamSink,
     *,
+    model: options.LiveModel = None,
+    learn: options.Learn = False,
+    target: options.LiveTarget = None,
+    key: options.Key = None,
+    labels: options.Labels = None,
+    wait: options.Wait = "7d",
+    detector: options.Detector = "adwin",
+    alerts_to: options.AlertsTo = None,
+    column: options.Columns = None,
+    drop: options.Drop = None,
+    seed: options.Seed = None,
     window: options.Window = None,
     slide: options.Slide = None,
     session: options.Session = None,
@@ -36,6 +46,10 @@ def stream(
     Killed at any moment and started again it goes on where it was: nothing is lost, nothing comes
     twice. SIGTERM and Ctrl-C end the batch and save. Start it several times with one --state to
     share the work; the lanes of a process that dies are taken over.
+
+    With --learn the model learns from labels as they come; with --target and no MODEL it begins
+    with nothing. Each event is predicted first and learned from when its label is there, which is
+    also how it is scored. Drift is watched for and told.
     """
     from thalweg import api
     from thalweg.cli.streaming import go
@@ -61,5 +75,15 @@ def stream(
         once=once,
         start=start,
         keep=keep,
+        learn=learn,
+        target=target,
+        key=key,
+        labels=labels,
+        wait=wait,
+        detector=detector,
+        alerts_to=alerts_to,
+        columns=options.kinds(column or ()),
+        drop=drop or (),
+        seed=seed or 0,
     )
     go(pipeline, explain=explain, as_json=as_json, quiet=quiet)

@@ -37,6 +37,10 @@ def go(pipeline: Pipeline, *, explain: bool, as_json: bool, quiet: bool) -> None
         "seconds": seconds,
         "state": str(pipeline.folder),
     }
+    if pipeline.watched:
+        told["alerts"] = tally.alerts
+    if tally.standing is not None:
+        told |= {"version": tally.version, "learned": tally.standing.model_dump(mode="json")}
     if as_json:
         shares = {"p50": 0.5, "p99": 0.99}
         took = {name: tally.latencies.share(share) * 1e3 for name, share in shares.items()}
@@ -51,9 +55,19 @@ def go(pipeline: Pipeline, *, explain: bool, as_json: bool, quiet: bool) -> None
     }
     if pipeline.windows is not None:
         lines["windows"] = f"{tally.windows:,} closed, {tally.late:,} events too late"
+    if pipeline.watched:
+        lines["alerts"] = f"{tally.alerts:,}: {pipeline.goals['alerts']}"
+    if tally.version is not None:
+        lines["version"] = f"{tally.version}: {pipeline.folder}/versions"
     if tally.dead:
         lines["next"] = f"thalweg redrive {pipeline.folder}"
-    pointers(screen(), lines)
+    console = screen()
+    if tally.standing is not None and tally.standing.metrics:
+        from thalweg.cli.flow import tell_standing
+
+        tell_standing(console, tally.standing)
+        console.print()
+    pointers(console, lines)
 
 
 @contextmanager

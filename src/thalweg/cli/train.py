@@ -1,4 +1,4 @@
-"""``thalweg train``: a deep model of one column of a table."""
+"""``thalweg train``: a deep model of one column of a table, or of what its rows are like."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def train(
     *,
     query: options.Query = None,
     target: options.Target = None,
+    truth: options.Truth = None,
     test: options.Test = None,
     split: options.Split = None,
     column: options.Columns = None,
@@ -42,9 +43,9 @@ def train(
 ) -> None:
     """Train, judge and save a deep model.
 
-    It learns one column of a table from the others. Baselines (constant, linear, trees) are
-    trained and judged on the same rows. All figures are on rows that the model never saw, with
-    95% intervals.
+    It learns one column of a table from the others; without --target, what rows are like, to find
+    odd ones. Baselines are trained and judged on the same rows. All figures are on rows that the
+    model never saw, with 95% intervals.
     """
     from thalweg import api
     from thalweg.cli.answer import answer_json
@@ -56,6 +57,7 @@ def train(
         source=source,
         query=query,
         target=target,
+        truth=truth,
         out=out,
         test=test,
         split=split,
@@ -77,8 +79,6 @@ def train(
     run = typed.over(read_settings(settings)) if settings else typed
     if run.source is None:
         raise OptionError("SOURCE is missing", "a table to learn from", "Name a file or folder.")
-    if run.target is None:
-        raise OptionError("--target is missing", "the column to learn", "Add --target COLUMN.")
     asked = with_query(run.source, run.query)
     folder = run.out or default_folder(asked, run.target)
     given = run.given() | {"source": asked, "out": folder}
@@ -91,7 +91,7 @@ def train(
         _tell(model, asked)
 
 
-def default_folder(source: str, target: str) -> str:
+def default_folder(source: str, target: str | None) -> str:
     """Name a model after its source and target.
 
     Examples
@@ -102,6 +102,8 @@ def default_folder(source: str, target: str) -> str:
     'data-price'
     >>> default_folder("postgresql://ann:sesame@db/shop?table=orders", "price")
     'orders-price'
+    >>> default_folder("logins.csv", None)
+    'logins-anomalies'
     """
     from thalweg.sources import database_of, name_of
 
@@ -109,7 +111,7 @@ def default_folder(source: str, target: str) -> str:
     while any(sign in path.name for sign in "*?["):
         path = path.parent
     stem = path.name.partition(".")[0] or "model"
-    return re.sub(r"[^\w-]+", "_", f"{stem}-{target}")
+    return re.sub(r"[^\w-]+", "_", f"{stem}-{target or 'anomalies'}")
 
 
 def _tell(model: Model, source: str) -> None:

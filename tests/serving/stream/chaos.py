@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -34,7 +35,11 @@ KILLER = """
 import json, os, random, signal, sys, time, traceback
 import torch
 from thalweg import api
-import thalweg.models.model, thalweg.serving.stream.pipeline, thalweg.stats.windows
+import thalweg.models.model, thalweg.serving.stream.running, thalweg.stats.windows
+if "target" in sys.argv[2]:  # what learns is slow to import
+    import thalweg.serving.stream.learning, thalweg.training.online.start
+    import thalweg.serving.stream.checkpoint
+    thalweg.serving.stream.checkpoint.KEPT = 1_000_000  # so that all can be done again
 torch.set_num_threads(1)
 model, options, kills, processes, seed = (
     sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
@@ -45,7 +50,7 @@ def begin(once):
     if child:
         return child
     try:
-        work = api.pipeline(model=model, once=once, **options)
+        work = api.pipeline(model=model or None, once=once, **options)
         api.stream(work)
     except BaseException:
         traceback.print_exc()
@@ -280,6 +285,117 @@ def survive(
     unbroken = {**common, **system.options("unbroken"), "state": str(folder / "unbroken")}
     api.stream(api.pipeline(model=str(model), once=True, **unbroken))
     compare(system, folder, sent)
+
+
+def lessons(count: int, seed: int = 0) -> list[bytes]:
+    """Make events and their labels as JSON: some come at once, some later, a few never.
+
+    What is asked changes after half of them, so that drift is found and a challenger begins.
+    """
+    random = np.random.default_rng(seed)
+    cities = random.choice(["Ulm", "Bonn", "Kiel", "Köln"], count)
+    amounts = np.round(random.gamma(2.0, 30.0, count), 2)
+    large = (amounts > 60) != (np.arange(count) > count // 2)
+    waiting: list[tuple[int, dict[str, Any]]] = []
+    made = []
+    for number in range(count):
+        while waiting and waiting[0][0] <= number:
+            made.append(waiting.pop(0)[1])
+        row = {"event": number, "city": str(cities[number]), "amount": float(amounts[number])}
+        label = {"large": "yes" if large[number] else "no"}
+        if number % 3 == 0:
+            row |= label
+        elif number % 17:
+            waiting.append((number + 20 + number % 3, {"event": number, **label}))
+            waiting.sort(key=lambda one: one[0])
+        made.append(row)
+    made += [one for _, one in waiting]
+    return [json.dumps(one, ensure_ascii=False).encode() for one in made]
+
+
+def survive_learning(
+    folder: Path, model: Path | None, *, kills: int, count: int = 2000, least: int = 0
+) -> None:
+    """Kill a stream that learns, and compare what it learned and said with what it should have."""
+    sent = lessons(count)
+    log = Messages(f"log://{folder}/{{}}")
+    names = log.options("killed")
+    options = {
+        "source": names["source"],
+        "to": names["to"],
+        "state": str(folder / "killed"),
+        "checkpoint": "200ms",
+        "target": "large",
+        "key": "event",
+        "wait": "365d",
+    }
+    log.send(sent[:100])
+    words = [sys.executable, "-c", KILLER, str(model or ""), json.dumps(options)]
+    killer = subprocess.Popen(
+        [*words, str(kills), "1", "7"],
+        env=ONE_THREAD,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killed = threading.Event()
+
+    def listen() -> None:
+        assert killer.stdout is not None
+        killer.stdout.readline()
+        killed.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    rest = sent[100:]
+    while rest:
+        piece = len(rest) if killed.is_set() else max(1, len(sent) // (12 * max(kills, 1)))
+        log.send(rest[:piece])
+        rest = rest[piece:]
+        killed.wait(0.05)
+    killed.wait(1200)
+    said = killer.communicate("go\n", timeout=300)
+    assert killer.returncode == 0, said[1][-3000:]
+
+    rows = list(log.rows("killed", "to"))
+    events = [str(json.loads(one)["event"]) for one in sent if b"city" in one]
+    assert [row["event"] for row in rows] == events
+    whole = learned_at_the_end(folder / "killed")
+    assert json.loads(whole[0])["seen"] > least
+    # All of it done again in one go, from the first checkpoint and the same batches.
+    again = folder / "again"
+    shutil.copytree(folder / "killed", again)
+    lane = again / "lanes" / "0"
+    for place in sorted(lane.glob("checkpoint-*"))[1:]:
+        shutil.rmtree(place)
+    shutil.rmtree(again / "versions")
+    api.stream(api.pipeline(model=model, once=True, **{**options, "state": str(again)}))
+    assert learned_at_the_end(again) == whole
+    if model is None:
+        # And with batches of its own, into outputs of its own: nothing depends on how it was cut.
+        other = log.options("unbroken")["to"]
+        fresh = {**options, "to": other, "state": str(folder / "unbroken")}
+        (folder / "unbroken").mkdir()
+        known = json.loads((folder / "killed" / "pipeline.json").read_text())
+        (folder / "unbroken" / "pipeline.json").write_text(json.dumps({**known, "name": "fresh"}))
+        api.stream(api.pipeline(once=True, **fresh))
+        assert learned_at_the_end(folder / "unbroken") == whole
+        assert list(log.rows("unbroken", "to")) == rows
+
+
+def learned_at_the_end(state: Path) -> tuple[str, dict[str, bytes]]:
+    """Give what a stream had learned by the end: plain JSON, and the bytes of every array."""
+    from thalweg.serving.stream import checkpoint
+    from thalweg.training.online.base import State
+
+    found = checkpoint.load_newest(state / "lanes" / "0", print)
+    assert found is not None
+    name = next(
+        name for name, part in found.facts["tables"].items() if part == ["learning", "learned"]
+    )
+    state_of = State.from_bytes(found.tables[name].column(0)[0].as_py())
+    arrays = {name: one.tobytes() for name, one in state_of.arrays.items()}
+    return json.dumps(state_of.facts, sort_keys=True), arrays
 
 
 def compare(system: System, folder: Path, sent: list[bytes]) -> None:

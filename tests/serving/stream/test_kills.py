@@ -38,6 +38,14 @@ def test_redis(model: Path, tmp_path: Path, redis: servers.Broker) -> None:
     chaos.survive(redis_streams(redis), model, tmp_path, kills=4)
 
 
+def test_learning(tmp_path: Path) -> None:
+    chaos.survive_learning(tmp_path, None, kills=5, count=2500, least=2000)
+
+
+def test_a_trained_model_that_goes_on_learning(model: Path, tmp_path: Path) -> None:
+    chaos.survive_learning(tmp_path, model, kills=3, count=1500, least=1200)
+
+
 def test_a_broker_killed_and_restarted(model: Path, tmp_path: Path) -> None:
     with servers.redis(["--appendfsync", "always"]) as redis:
 
@@ -84,6 +92,14 @@ def test_a_hundred_kills(
         made = chaos.Messages(f"log://{tmp_path}/{{}}{options}")
     processes = 2 if system == "shared" else 1
     chaos.survive(made, model, tmp_path, kills=100, processes=processes, count=20_000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("begun", ["cold", "trained"])
+def test_fifty_kills_while_learning(begun: str, model: Path, tmp_path: Path) -> None:
+    known = model if begun == "trained" else None
+    chaos.survive_learning(tmp_path, known, kills=50, count=20_000, least=15_000)
 
 
 @pytest.mark.soak

@@ -59,10 +59,10 @@ def render_card(
         *([_section("Warnings", _bullets(map(escaped, told)))] if told else []),
         _section("How well it does", _figures(evaluation, found, training)),
         *([_section("How each label fares", _labels(evaluation))] if labelled else []),
-        _section("Where it is weak", _weak(evaluation)),
+        *([_section("Where it is weak", _weak(evaluation))] if schema.target else []),
         _section("What it was trained on", _data(schema, fingerprint, rows)),
         _section("Limits", _limits(rows, evaluation, found)),
-        _section("How to use it", _use(name)),
+        _section("How to use it", _use(name, labelled=schema.target is not None)),
         _section("How it was trained", _training(training)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -103,13 +103,13 @@ def _purpose(
     evaluation: Evaluation | None,
     found: Sequence[Contest],
 ) -> str:
-    target = quoted(schema.target.name) if schema.target else "nothing"
     task = f" ({page.TASKS[evaluation.task]})" if evaluation else ""
-    lines = [
-        f"# {escaped(name, 120)}",
-        f"Predicts {target}{task} from {counted(len(schema.columns), 'column')} of a row.",
-    ]
-    if evaluation and evaluation.classes:
+    columns = counted(len(schema.columns), "column")
+    says = f"Says how odd a row is, by {columns}."
+    if schema.target:
+        says = f"Predicts {quoted(schema.target.name)}{task} from {columns} of a row."
+    lines = [f"# {escaped(name, 120)}", says]
+    if schema.target and evaluation and evaluation.classes:
         shown = wording.joined(quoted(one, 40) for one in evaluation.classes[:20])
         more = len(evaluation.classes) - 20
         what = "Labels" if evaluation.task == "multilabel" else "Classes"
@@ -220,9 +220,10 @@ def _limits(rows: Rows, evaluation: Evaluation | None, found: Sequence[Contest])
     return _bullets(limits)
 
 
-def _use(name: str) -> str:
+def _use(name: str, *, labelled: bool) -> str:
     # Indented code cannot be ended by anything in it.
-    return "\n\n".join(f"{what}:\n\n    {line}" for what, line in page.commands(name).items())
+    lines = page.commands(name, labelled=labelled)
+    return "\n\n".join(f"{what}:\n\n    {line}" for what, line in lines.items())
 
 
 def _training(training: Training) -> str:

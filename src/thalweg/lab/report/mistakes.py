@@ -137,6 +137,11 @@ def cases(evaluation: Evaluation) -> Cases:
 def _sentence(task: Task) -> str:
     if task == "regression":
         return "The unseen rows whose prediction is farthest from the truth."
+    if task == "anomaly":
+        return (
+            "The oddest of the unseen rows, with the chance of a score so high among ordinary rows "
+            "and first the columns that make each so."
+        )
     if task == "multilabel":
         return "The unseen rows whose labels surprised the model most."
     return "The unseen rows that were called wrongly with the most confidence."

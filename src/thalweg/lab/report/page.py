@@ -14,9 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from thalweg.data.schema import Schema
-from thalweg.lab.report import mistakes, plots, profiles, standing, tables, wording
+from thalweg.lab.report import drifted, mistakes, plots, profiles, standing, tables, wording
+from thalweg.lab.report.oddness import oddness_plots
 from thalweg.models.record import Evaluation, Rows, Training
 from thalweg.stats import TableSummary
+from thalweg.stats.drift.compare import ColumnDrift
+from thalweg.stats.drift.reference import Reference
 
 SHOWN: Final = 40
 """How many columns' cards are open at once; the others wait in groups of as many."""
@@ -26,6 +29,7 @@ TASKS: Final = {
     "binary": "classification, two classes",
     "multiclass": "classification",
     "multilabel": "several labels a row",
+    "anomaly": "odd rows",
 }
 
 
@@ -66,7 +70,7 @@ def render_report(
     found = standing.contests(evaluation)
     wrong = mistakes.cases(evaluation)
     kinds = {column.name: column.kind for column in schema.columns}
-    return _rendered(
+    return rendered(
         "report.html.j2",
         name=name,
         target=schema.target.name if schema.target else "",
@@ -92,6 +96,7 @@ def render_report(
         confusion=tables.confusion(evaluation),
         labels=tables.label_rows(evaluation),
         errors=plots.regression_plots(evaluation) if evaluation.task == "regression" else [],
+        oddness=oddness_plots(evaluation.anomalies) if evaluation.anomalies else [],
         coverage=plots.coverage_sentence(evaluation),
         importances=tables.importance_lines(evaluation.importances),
         weaknesses=tables.weaknesses(evaluation.slices),
@@ -99,7 +104,7 @@ def render_report(
         media=wrong.sources,
         settings=tables.settings_rows(training.settings),
         warnings=list(dict.fromkeys([*warnings, *evaluation.warnings])),
-        commands=commands(name),
+        commands=commands(name, labelled=schema.target is not None),
         **_columns(profile, schema),
     )
 
@@ -129,7 +134,7 @@ def render_profile(
     str
         One HTML file. Equal arguments give equal texts.
     """
-    return _rendered(
+    return rendered(
         "profile.html.j2",
         name=name,
         profile=profile,
@@ -139,8 +144,51 @@ def render_profile(
     )
 
 
-def commands(name: str) -> dict[str, str]:
+def render_drift(
+    *,
+    before: str,
+    after: str,
+    reference: Reference,
+    summary: TableSummary,
+    drifts: Sequence[ColumnDrift],
+) -> str:
+    """Write how a table has changed.
+
+    Parameters
+    ----------
+    before, after
+        What both are called.
+    reference
+        The distributions before.
+    summary
+        The statistics after.
+    drifts
+        How far each column has moved, in the order of the page.
+
+    Returns
+    -------
+    str
+        One HTML file. Equal arguments give equal texts.
+    """
+    changed = [one for one in drifts if one.drifted]
+    found = drifted.pairs(changed, reference, summary)
+    return rendered(
+        "drift.html.j2",
+        before=before,
+        after=after,
+        rows_before=reference.rows,
+        rows_after=summary.rows,
+        drifts=[drifted.line(one) for one in drifts],
+        changed=len(changed),
+        shown=found[:SHOWN],
+        folded=[found[at : at + SHOWN] for at in range(SHOWN, len(found), SHOWN)],
+    )
+
+
+def commands(name: str, *, labelled: bool = True) -> dict[str, str]:
     """Give the command lines with which a model is used, each with what it does.
+
+    ``labelled`` says whether the model has a target.
 
     Examples
     --------
@@ -150,7 +198,9 @@ def commands(name: str) -> dict[str, str]:
     model = shlex.quote(wording.visible(name))
     return {
         "Predict new rows": f"thalweg predict {model} new_rows.csv --to predictions.csv",
-        "Judge it again on other rows": f"thalweg evaluate {model} labelled_rows.csv",
+        "Judge it again on other rows": f"thalweg evaluate {model} labelled_rows.csv"
+        if labelled
+        else f"thalweg evaluate {model} other_rows.csv --truth COLUMN",
         "See what it is": f"thalweg show {model}",
         "Write its settings down, to train it again": f"thalweg show {model} --settings",
     }
@@ -173,7 +223,7 @@ def _columns(profile: TableSummary, schema: Schema | None) -> dict[str, Any]:
     }
 
 
-def _rendered(template: str, media: frozenset[str] = frozenset(), **context: Any) -> str:
+def rendered(template: str, media: frozenset[str] = frozenset(), **context: Any) -> str:
     """Fill a template; the stylesheet goes in with its hash, and nothing else is allowed to act.
 
     Pictures and sounds that the page brings along may be shown, where there are some.

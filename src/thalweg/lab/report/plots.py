@@ -146,7 +146,7 @@ def reliability_plot(evaluation: Evaluation) -> Plot | None:
         "Reliability",
         "On the diagonal, a probability of 70% comes true in 70% of rows. "
         f"Above it, the model is too modest; below it, too sure.{most}",
-        _drawn("reliability", "Observed share of a class over its predicted probability", draw),
+        drawn("reliability", "Observed share of a class over its predicted probability", draw),
         tuple((f"series-{place}", name) for place, name in enumerate(curves, 1)),
     )
 
@@ -209,7 +209,7 @@ def _over_epochs(
 
     values = [series[np.isfinite(series)] for series in lines.values()]
     ends = " and ".join(f"from {number(v[0])} to {number(v[-1])}" for v in values if len(v))
-    return _drawn(name, f"{label} over {counted(len(at), 'epoch')}: {ends or 'not known'}", draw)
+    return drawn(name, f"{label} over {counted(len(at), 'epoch')}: {ends or 'not known'}", draw)
 
 
 def _rows_of(curve: Curve) -> float:
@@ -249,7 +249,7 @@ def _truth_plot(predicted: _Numbers, true: _Numbers, weights: _Numbers) -> Plot:
     return Plot(
         "Predicted and true values",
         "Darker means more rows. On the dashed line, predictions are exact.",
-        _drawn(
+        drawn(
             "truth", f"True over predicted values, both from {number(low)} to {number(high)}", draw
         ),
     )
@@ -271,7 +271,7 @@ def _residual_plot(predicted: _Numbers, missed: _Numbers, weights: _Numbers) -> 
         "Residuals",
         "What is left over: above the line the truth was higher. A slope or a funnel would mean "
         "that errors depend on the prediction.",
-        _drawn("residuals", f"True minus predicted values, within {number(reach)} of 0", draw),
+        drawn("residuals", f"True minus predicted values, within {number(reach)} of 0", draw),
     )
 
 
@@ -314,7 +314,7 @@ def _compact_ticks(axes: Axes) -> None:
         axis.set_major_formatter(lambda value, _: compact(value))
 
 
-def _drawn(name: str, alt: str, draw: Callable[[Figure], None]) -> str:
+def drawn(name: str, alt: str, draw: Callable[[Figure], None]) -> str:
     """Make a figure of the one size and style, let it be drawn, and write it."""
     import matplotlib as mpl
     from matplotlib.figure import Figure

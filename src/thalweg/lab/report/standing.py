@@ -196,12 +196,28 @@ def headline(evaluation: Evaluation, trained: int, leading: Contest | None) -> s
     >>> headline(found, 1200, None)
     'Trained on 1,200 rows, this model is right about 87.3% of 99 others that it never saw.'
     """
+    if evaluation.task == "anomaly":
+        return _odd(evaluation, trained, leading)
     plain = _plain(evaluation) or "was judged on"
     said = (
         f"Trained on {wording.counted(trained, 'row')}, this model {plain} "
         f"{evaluation.rows:,} others that it never saw"
     )
     return f"{said}; {honest_clause(leading)}." if leading else f"{said}."
+
+
+def _odd(evaluation: Evaluation, trained: int, leading: Contest | None) -> str:
+    """Say how many rows a model without a target calls odd, and how well where that is known."""
+    flagged = evaluation.metrics.get("flagged")
+    share = wording.share(flagged.value) if flagged else wording.NOTHING
+    said = (
+        f"Trained on {wording.counted(trained, 'row')} without a target, this model calls {share} "
+        f"of {evaluation.rows:,} others odd that it never saw"
+    )
+    if isinstance(evaluation.threshold, float):
+        said = f"{said}, where {wording.share(evaluation.threshold)} was wanted"
+    known = leading is not None and leading.metric.lower_is_better is not None
+    return f"{said}; {honest_clause(leading)}." if leading and known else f"{said}."
 
 
 def _plain(evaluation: Evaluation) -> str:
@@ -260,6 +276,12 @@ def decision(evaluation: Evaluation, settings: Mapping[str, Any] | None = None) 
     """
     if evaluation.task == "multilabel":
         return _label_decision(evaluation, settings)
+    if evaluation.task == "anomaly" and isinstance(evaluation.threshold, float):
+        return (
+            "A row is called an anomaly where a score so high comes with a chance of "
+            f"{evaluation.threshold:g} or less among ordinary rows, by the tail of the scores of "
+            "rows it had not learned from; the baselines' thresholds are drawn in the same way."
+        )
     if evaluation.task != "binary" or len(evaluation.classes) != 2:
         return ""
     positive = wording.cut(evaluation.classes[1])

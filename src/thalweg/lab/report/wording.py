@@ -68,11 +68,17 @@ _KNOWN: Final = {
     "hamming_loss": ("Hamming loss", "share of all rows’ labels that are wrong"),
     "roc_auc": ("ROC AUC", "chance that a positive row ranks above a negative one"),
     "average_precision": ("average precision", "precision averaged over all thresholds"),
+    "flagged": ("share called odd", "share of all rows that are called anomalies"),
+    "false_alarms": ("false alarms", "share of the ordinary rows that are called anomalies"),
+    "surprise": ("surprise", "how unlikely rows are, in nats"),
     "calibration_error": (
         "calibration error",
         "mean gap between stated probability and observed share",
     ),
 }
+
+NEITHER: Final = frozenset(("coverage", "flagged", "false_alarms"))
+"""Metrics that are best at the share that was wanted, neither high nor low."""
 
 COVERAGE: Final = "coverage"
 """A metric that is best at 90%, neither high nor low; only models with intervals have it."""
@@ -89,7 +95,7 @@ def metric_named(name: str) -> Metric:
     if name not in _KNOWN:
         return Metric(name, cut(plain(name)))
     label, meaning = _KNOWN[name]
-    lower = None if name == COVERAGE else better(name) == "lower"
+    lower = None if name in NEITHER else better(name) == "lower"
     return Metric(name, label, lower_is_better=lower, meaning=meaning)
 
 

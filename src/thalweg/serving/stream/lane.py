@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +25,11 @@ from thalweg.serving.stream import checkpoint
 from thalweg.serving.stream.claim import next_fence
 from thalweg.serving.stream.ledger import Batch, Ledger, Part
 from thalweg.serving.stream.pace import Latencies, Pace
-from thalweg.serving.stream.work import ROWS, Output, Taken, Work
+from thalweg.serving.stream.work import ALERTS, ROWS, WINDOWS, Output, Taken, Work
 from thalweg.sources.streams.base import LostRecordsError, Outlet, Position, Records, Stream
+
+if TYPE_CHECKING:
+    from thalweg.training.online.record import Standing
 
 PATIENCE: Final = 30.0
 """Seconds that records which were there once may take to come again."""
@@ -45,8 +48,11 @@ class Tally:
 
     Parameters
     ----------
-    records, rows, dead, late, windows, batches
+    records, rows, dead, late, windows, alerts, batches
         How many there were since the process began.
+    standing, version
+        Where it is learned: how good the predictions were since the stream began, and which version
+        predicts.
     latencies
         From when the stream took a record to when its prediction was there for good.
     """
@@ -56,7 +62,10 @@ class Tally:
     dead: int = 0
     late: int = 0
     windows: int = 0
+    alerts: int = 0
     batches: int = 0
+    standing: Standing | None = None
+    version: int | None = None
     unreadable: dict[str, int] = field(default_factory=dict)
     latencies: Latencies = field(default_factory=Latencies)
 
@@ -67,7 +76,8 @@ class Tally:
         self.rows += output.rows
         self.dead += output.dead
         self.late += output.late
-        self.windows += output.tables["windows"].num_rows if "windows" in output.tables else 0
+        self.windows += output.tables[WINDOWS].num_rows if WINDOWS in output.tables else 0
+        self.alerts += output.tables[ALERTS].num_rows if ALERTS in output.tables else 0
         for name, cells in output.unreadable.items():
             self.unreadable[name] = self.unreadable.get(name, 0) + cells
 
@@ -151,6 +161,11 @@ class Lane:
         """How much memory windows take."""
         return self._work.nbytes
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is worth showing of what is learned."""
+        return self._work.figures
+
     def recover(self, begin: Mapping[str, Position]) -> None:
         """Go on where the last process, or this one before an error, was.
 
@@ -214,7 +229,7 @@ class Lane:
             for one in taken
         )
         clock = time.time_ns() // 1000
-        batch = Batch(self._batch + 1, clock, parts, self._woken, final)
+        batch = Batch(self._batch + 1, clock, parts, self._woken, final, self._work.ordered())
         self._ledger.append(batch)
         self._woken = False
         self._advance(batch)
@@ -267,6 +282,7 @@ class Lane:
         """Flush everything, write a checkpoint, and tell the stream what is done."""
         self._settle_behind()
         self._flush(self._positions)
+        self._tally.standing, self._tally.version = self._work.standing, self._work.version
         begun = time.monotonic()
         if self._batch > self._saved:
             facts, tables = self._work.state()

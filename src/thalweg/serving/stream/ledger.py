@@ -64,6 +64,8 @@ class Batch:
         Whether the reader was away before it: silence until then says nothing of the stream.
     final
         Whether the stream ends with it, and every window closes.
+    order
+        The number of a person's order that is followed before it, and the version to go back to.
     """
 
     number: int
@@ -71,6 +73,7 @@ class Batch:
     parts: tuple[Part, ...]
     woken: bool = False
     final: bool = False
+    order: tuple[int, int] | None = None
 
 
 @final
@@ -144,8 +147,9 @@ class Ledger:
                         "every batch since the last checkpoint",
                         "Start with another --state, and look at what was written last.",
                     )
-                parts = tuple(Part(**one) for one in found["parts"])
-                yield Batch(found["number"], found["clock"], parts, found["woken"], found["final"])
+                parts = tuple(Part(**one) for one in found.pop("parts"))
+                order = found.pop("order", None)
+                yield Batch(parts=parts, order=None if order is None else tuple(order), **found)
                 wanted += 1
 
     def forget(self, before: int) -> None:

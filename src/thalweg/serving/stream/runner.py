@@ -268,6 +268,8 @@ class Runner:
         if any(lane.open for lane in self._lanes.values()):
             figures["windows open"] = float(sum(lane.open for lane in self._lanes.values()))
             figures["state MiB"] = sum(lane.nbytes for lane in self._lanes.values()) / 2**20
+        for lane in self._lanes.values():
+            figures |= lane.figures
         figures["dead letters"] = float(self.tally.dead)
         return figures
 

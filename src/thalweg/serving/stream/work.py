@@ -21,6 +21,8 @@ from thalweg.data.schema import CLEANED
 from thalweg.serving.answers import answered
 from thalweg.serving.stream.decoding import Decoded, Decoder
 from thalweg.serving.stream.ledger import Batch
+from thalweg.serving.stream.lessons import Came, Learned
+from thalweg.serving.stream.oddness import Oddness
 from thalweg.serving.stream.rows import (
     TRACE,
     Piece,
@@ -29,6 +31,7 @@ from thalweg.serving.stream.rows import (
     letters_of,
     stacked,
 )
+from thalweg.serving.stream.vigil import Vigil
 from thalweg.sources.streams.base import Records
 from thalweg.stats.moments import NO_TIME, read_moments
 from thalweg.stats.parsing import FORMATS
@@ -38,14 +41,21 @@ from thalweg.stats.windows.watermark import Watermark
 
 if TYPE_CHECKING:
     from thalweg.models.model import Model
+    from thalweg.serving.stream.learning import Learning
+    from thalweg.training.online.record import Standing
 
 ROWS: Final = "rows"
 WINDOWS: Final = "windows"
 LATE: Final = "late"
 DEAD: Final = "dead"
+ALERTS: Final = "alerts"
 """The names of what comes out."""
 
+LABELS: Final = "labels/"
+"""What the names of partitions with labels alone begin with."""
+
 _NOWHERE: Final = "none of the model's columns is there"
+_NAMELESS: Final = "a label without the event that it is of, or without what it says"
 
 
 @final
@@ -86,6 +96,8 @@ class Output:
         How many records, or rows of them, were set aside.
     late
         How many rows came too late for windows.
+    events
+        How many rows there are to predict.
     unreadable
         Column -> cells taken as missing.
     """
@@ -94,6 +106,7 @@ class Output:
     rows: int = 0
     dead: int = 0
     late: int = 0
+    events: int = 0
     unreadable: Counter[str] = field(default_factory=Counter)
 
 
@@ -122,6 +135,14 @@ class Work:
         Which windows; None for none.
     partitions
         Where records come from: windows wait for all of them.
+    learning
+        Predicts and learns; None: the model predicts as it is.
+    labels
+        Reads payloads of partitions with labels alone.
+    vigil
+        Watches for drift; None for nobody.
+    oddness
+        Says anew what is odd; None: the model's own threshold does.
     keep
         Whether a row's own columns come before its prediction.
     """
@@ -134,9 +155,17 @@ class Work:
         windows: WindowSpec | None = None,
         partitions: Sequence[str] = (),
         *,
+        learning: Learning | None = None,
+        labels: Decoder | None = None,
+        vigil: Vigil | None = None,
+        oddness: Oddness | None = None,
         keep: bool = True,
     ) -> None:
         self._decoder = decoder
+        self._learning = learning
+        self._labels = labels
+        self._vigil = vigil
+        self._oddness = oddness
         self._clockwork = clockwork
         self._model = model
         self._keep = keep
@@ -155,7 +184,27 @@ class Work:
 
     def take(self, records: Records) -> Taken:
         """Read records; this alone may be done ahead, by another thread."""
-        return Taken(records, self._decoder.decode(records.payloads))
+        own = self._labels if records.partition.startswith(LABELS) else None
+        return Taken(records, (own or self._decoder).decode(records.payloads))
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is worth showing of what is learned."""
+        return {} if self._learning is None else self._learning.figures
+
+    @property
+    def standing(self) -> Standing | None:
+        """How good the predictions were that labels came for."""
+        return None if self._learning is None else self._learning.scores.standing()
+
+    @property
+    def version(self) -> int | None:
+        """Which version predicts."""
+        return None if self._learning is None else self._learning.learner.version
+
+    def ordered(self) -> tuple[int, int] | None:
+        """Look for an order of a person that is to be followed with the next batch."""
+        return None if self._learning is None else self._learning.ordered()
 
     @property
     def open(self) -> int:
@@ -171,9 +220,10 @@ class Work:
 
     @property
     def nbytes(self) -> int:
-        """How much memory windows and windowed features take."""
+        """How much memory windows, windowed features and what waits for labels take."""
         windows = 0 if self._windows is None else self._windows.nbytes
-        return windows + (0 if self._engine is None else self._engine.nbytes)
+        learned = 0 if self._learning is None else self._learning.nbytes
+        return windows + learned + (0 if self._engine is None else self._engine.nbytes)
 
     def process(self, batch: Batch, taken: Sequence[Taken]) -> Output:
         """Work on a batch: see the class."""
@@ -183,13 +233,20 @@ class Work:
             self._watermark.wake(batch.clock)
             for name in self._partitions:
                 self._watermark.expect(name, batch.clock)
-        pieces = [self._piece(one, batch.clock, output, dead) for one in taken]
+        if self._learning is not None and batch.order is not None:
+            self._learning.follow(batch.order)
+        events = [one for one in taken if not one.records.partition.startswith(LABELS)]
+        came: list[Came] = []  # each with its place among all events before it
+        pieces = [self._piece(one, batch.clock, output, dead, came) for one in events]
+        came += self._came(taken, pieces, output, dead)
         mark = self._watermark.advance(batch.clock)
         rows = Rows.of(pieces) if pieces else None
         if self._engine is not None:
             rows = self._featured(self._engine, rows, mark, final=batch.final)
+        if rows is None and came:
+            rows = self._nothing()
         if rows is not None:
-            self._collect(self._predicted(rows, output, dead), output)
+            self._collect(self._predicted(rows, came, batch.clock, output, dead), output)
         if self._windows is not None:
             results = self._windows.close(max(mark, self._end) if batch.final else mark)
             if results.num_rows:
@@ -209,6 +266,9 @@ class Work:
         if self._windows is not None:
             facts["windows"], tables = self._windows.state()
             parts |= {("windows", name): table for name, table in tables.items()}
+        for name, one in self._remembering().items():
+            facts[name], tables = one.state()
+            parts |= {(name, own): table for own, table in tables.items()}
         if self._engine is not None:
             parts |= {("features", name): one for name, one in self._engine.state().items()}
             parts |= {("order", name): one for name, one in self._order.state().items()}
@@ -222,17 +282,28 @@ class Work:
             return
         self._watermark = Watermark.from_json(facts["watermark"])
         self._newest = dict(facts["newest"])
-        parts: dict[str, dict[str, pa.Table]] = {"windows": {}, "features": {}, "order": {}}
+        parts: dict[str, dict[str, pa.Table]] = {
+            name: {} for name in ("windows", "features", "order", *self._remembering())
+        }
         for place, (part, name) in facts["tables"].items():
             parts[part][name] = tables[place]
+        for name, one in self._remembering().items():
+            one.restore(facts[name], parts[name])
         if self._windows is not None:
             self._windows = Windows.from_state(facts["windows"], parts["windows"])
         if self._engine is not None:
             self._engine = Engine.from_state(self._engine.features, parts["features"])
             self._order = Reorder.from_state(parts["order"])
 
-    def _piece(self, one: Taken, clock: int, output: Output, dead: list[pa.RecordBatch]) -> Piece:
-        """Set aside what cannot be read, and find the time of each row."""
+    def _piece(
+        self,
+        one: Taken,
+        clock: int,
+        output: Output,
+        dead: list[pa.RecordBatch],
+        came: list[Came],
+    ) -> Piece:
+        """Set aside what cannot be read and labels that came alone; find the time of each row."""
         records, decoded = one.records, one.decoded
         output.unreadable.update(decoded.unreadable)
         if decoded.refused:
@@ -248,20 +319,88 @@ class Work:
             far = readable & ~self._watermark.credible(times, clock)
             hours = self._clockwork.ahead / 3_600_000_000
             bad[f"its time is more than {hours:g} hours ahead of the clock"] = far
-        if self._model is not None:
-            bad[_NOWHERE] = ~any_cell(rows, self._model.schema.raw)
-        wrong = np.zeros(len(times), dtype=bool)
+        alone = np.zeros(len(times), dtype=bool)
+        inputs = self._inputs
+        if inputs is not None:
+            bad[_NOWHERE] = ~any_cell(rows, inputs)
+            if self._learning is not None:
+                alone = bad[_NOWHERE] & self._learning.lessons.are_labels(rows)
+        wrong = alone.copy()
         for reason, found in bad.items():
             fresh = found & ~wrong
             if fresh.any():
-                alone = rows.filter(pa.array(fresh)) if self._decoder.many else None
-                dead.append(letters_of(records, places[fresh], reason, alone))
+                each = rows.filter(pa.array(fresh)) if self._decoder.many else None
+                dead.append(letters_of(records, places[fresh], reason, each))
                 wrong |= fresh
+        if alone.any() and self._learning is not None:
+            before = output.events + np.cumsum(~wrong)[alone]
+            said = rows.filter(pa.array(alone))
+            came.append(self._learning.lessons.came(said, records.times[places[alone]], before))
+        output.events += int((~wrong).sum())
         if wrong.any():
             stays = pa.array(~wrong)
             rows, places, times = rows.filter(stays), places[~wrong], times[~wrong]
         late = self._lateness(records.partition, times, clock)
         return Piece(records, rows, places, times, late, self._decoder.many)
+
+    def _remembering(self) -> dict[str, Learning | Vigil | Oddness]:
+        """Name what else remembers."""
+        found: dict[str, Learning | Vigil | Oddness | None] = {
+            "learning": self._learning,
+            "vigil": self._vigil,
+            "oddness": self._oddness,
+        }
+        return {name: one for name, one in found.items() if one is not None}
+
+    @property
+    def _inputs(self) -> list[str] | None:
+        """The columns of which a row must have one to be predicted; None: nothing predicts."""
+        if self._learning is not None:
+            return self._learning.columns
+        return None if self._model is None else self._model.schema.raw
+
+    def _came(
+        self,
+        taken: Sequence[Taken],
+        pieces: Sequence[Piece],
+        output: Output,
+        dead: list[pa.RecordBatch],
+    ) -> list[Came]:
+        """Take labels out of partitions of their own: each after the events that came before it."""
+        if self._learning is None:
+            return []
+        found: list[Came] = []
+        arrived = [piece.records.times[piece.places] for piece in pieces]
+        order = np.maximum.accumulate(np.concatenate([*arrived, np.zeros(0, np.int64)]))
+        for one in taken:
+            records, decoded = one.records, one.decoded
+            if not records.partition.startswith(LABELS):
+                continue
+            output.unreadable.update(decoded.unreadable)
+            if decoded.refused:
+                gone = np.fromiter(decoded.refused, np.int64, len(decoded.refused))
+                dead.append(letters_of(records, gone, list(decoded.refused.values())))
+            said, places = decoded.rows, decoded.places
+            whole = self._learning.lessons.are_labels(said)
+            if not whole.all():
+                each = said.filter(pa.array(~whole)) if self._decoder.many else None
+                dead.append(letters_of(records, places[~whole], _NAMELESS, each))
+                said, places = said.filter(pa.array(whole)), places[whole]
+            times = records.times[places]
+            before = np.searchsorted(order, np.maximum.accumulate(times), side="right")
+            found.append(self._learning.lessons.came(said, times, before))
+        return found
+
+    def _nothing(self) -> Rows:
+        """Give no rows at all: labels may come without them."""
+        none = pa.RecordBatch.from_pylist([], self._held)
+        ready = Rows.untraced(none, np.zeros(0, np.int64))
+        if self._engine is None:
+            return ready
+        features = self._engine.compute(ready.rows, ready.times, self._watermark.value)
+        return Rows(
+            answered(ready.rows, features), ready.times, ready.late, ready.letters, ready.traces
+        )
 
     def _lateness(self, partition: str, times: NDArray[np.int64], clock: int) -> NDArray[np.bool_]:
         """Say which rows [N] came too late: too far behind the newest one before them.
@@ -298,11 +437,19 @@ class Work:
         features = engine.compute(ready.rows, times, mark)
         return Rows(answered(ready.rows, features), times, ready.late, ready.letters, ready.traces)
 
-    def _predicted(self, rows: Rows, output: Output, dead: list[pa.RecordBatch]) -> Rows:
+    def _predicted(
+        self,
+        rows: Rows,
+        came: Sequence[Came],
+        clock: int,
+        output: Output,
+        dead: list[pa.RecordBatch],
+    ) -> Rows:
         """Put the predictions beside the rows, and set aside those that get none."""
-        if self._model is None or not len(rows.times):
+        answers = self._answers(rows, came, clock)
+        if answers is None:
             return rows
-        prediction = self._model.predict(rows.rows)
+        prediction = answers.prediction
         for name, cells in prediction.unreadable.items():
             output.unreadable[name] += int(cells.sum())
         joined = Rows(
@@ -322,11 +469,32 @@ class Work:
                     told[fresh] = True
             joined = joined.kept(~dropped)
         given = joined.rows
+        if self._vigil is not None:
+            vectors = answers.vectors
+            if vectors is not None and dropped.any():
+                vectors = vectors[~dropped]
+            alerts = self._vigil.take(given, answers.drifts, clock, self.version or 0, vectors)
+            if alerts.num_rows:
+                output.tables[ALERTS] = alerts
         if not self._keep:
             given = given.select(prediction.columns.schema.names)
         if given.num_rows:
             output.tables[ROWS] = given
         return joined
+
+    def _answers(self, rows: Rows, came: Sequence[Came], clock: int) -> Learned | None:
+        """Predict rows, and learn where that is asked for; None where nothing predicts."""
+        if self._learning is not None:
+            return self._learning.take(rows.rows, rows.times, came, clock)
+        model = self._model
+        if model is None or not len(rows.times):
+            return None
+        looked = self._vigil is not None and model.wide
+        vectors = model.embedded(rows.rows) if looked else None
+        prediction = model.predict(rows.rows)
+        if self._oddness is not None:
+            prediction = self._oddness.take(prediction)
+        return Learned(prediction, (), vectors)
 
     def _collect(self, rows: Rows, output: Output) -> None:
         """Take rows into the windows; those that are too late go aside."""

@@ -1,0 +1,35 @@
+"""Numba's compiler with the settings that all of this package's compiled code uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from thalweg.core.errors import OptionError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a function at its first call, and keep what comes of it on disk.
+
+    Sums are taken in the order in which they are written, and nothing is fused: the same steps
+    give the same bits, however they were cut into calls.
+
+    Raises
+    ------
+    OptionError
+        Where Numba is not installed.
+    """
+    try:
+        from numba import njit
+    except ImportError:
+        raise OptionError(
+            "learning record by record needs numba, which is not installed",
+            "an installation with it",
+            "Run: pip install 'thalweg[online]'.",
+        ) from None
+    try:
+        return cast("_Function", njit(function, cache=True, error_model="numpy"))
+    except RuntimeError:  # nowhere to keep it: compiled anew in each process
+        return cast("_Function", njit(function, error_model="numpy"))

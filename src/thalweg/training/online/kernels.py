@@ -1,0 +1,506 @@
+"""The compiled arithmetic of a small network that learns record by record, in exact order.
+
+A sum of rows of tables (one for each number, its gap, its place among knots, its category), two
+hidden layers with LayerNorm (Ba et al. 2016), and softmax or one number. No Python runs per record.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.training.online.compiled import compiled
+
+F32: Final = np.float32
+SMALL: Final = F32(1e-5)  # keeps LayerNorm from dividing by nothing
+FAR: Final = 5.0  # standardised numbers and targets are cut off here
+REACH: Final = 2.5  # the first and the last knot of a standardised number
+COLD: Final = 3.0  # the most by which the logarithm of the outputs' factor falls
+EARLY: Final = 100  # a column that comes within so many labels was there from the start
+LIMIT: Final = 1e150  # numbers are cut off here: their squares are finite
+
+SEED, DRAWS, LEARNED, HEAD, FILLED, SPAN, STIRRED = range(7)  # places in `Net.counts`
+COUNT, MEAN, VARIANCE, SURE = range(4)  # places in `Net.moments` and `Net.scale`
+VALUE, GAP, KNOTS = range(3)  # where a column's rows of the first layer begin
+
+Floats = NDArray[np.float32]
+
+
+class Net(NamedTuple):
+    """All that the network has learned; every array grows on the right alone.
+
+    Parameters
+    ----------
+    columns
+        float32 [P * (2 + knots), H]: for each number a row by which its value counts, one for its
+        gap, and one for each knot.
+    units
+        float32 [U, H]: a row for each category.
+    middle, mirror
+        float32 [H, H]: the second layer, and the same transposed.
+    last, start
+        float32 [C, H] and [C]: the outputs' layer and its bias.
+    shift, gain, bias
+        float32 [2, H]: for each hidden layer its bias, and LayerNorm's two.
+    seen
+        bool [C]: the classes that were learned from; of length 0 for numbers.
+    moments
+        float64 [P, 3]: how often each number was seen, its running mean and variance.
+    scale
+        float64 [4]: the same of a target that is a number; and for classes the logarithm of what
+        outputs are multiplied by before they are told (temperature: Guo et al. 2017).
+    ring_numbers, ring_units, ring_targets
+        The last rows that were learned from: [R, P], [R, Q] and [R].
+    counts
+        int64 [7]: the seed, draws and labels so far, where the ring goes on, how full it is, how
+        many of its rows are drawn from, and for how many labels the rate is still higher.
+    """
+
+    columns: Floats
+    units: Floats
+    middle: Floats
+    mirror: Floats
+    last: Floats
+    start: Floats
+    shift: Floats
+    gain: Floats
+    bias: Floats
+    seen: NDArray[np.bool_]
+    moments: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    ring_numbers: NDArray[np.float64]
+    ring_units: NDArray[np.int32]
+    ring_targets: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+class Rates(NamedTuple):
+    """How it learns: see `thalweg.training.online.experts.fast.Dials`."""
+
+    rate: float
+    again: float
+    clip: float
+    replay: int
+    knots: int
+    memory: float
+    spread: float
+    boost: float
+    temper: float
+
+
+class Desk(NamedTuple):
+    """Room to work in; what lies here means nothing between two rows."""
+
+    places: NDArray[np.int64]
+    values: Floats
+    hat: Floats
+    height: Floats
+    back: Floats
+    slope: Floats
+    out: Floats
+    wrong: Floats
+
+
+@compiled
+def mixed(seed: int, number: int) -> Any:
+    """Give 64 bits that depend on a seed and a number (SplitMix64, Steele et al. 2014)."""
+    z = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
+    z += np.uint64(number) * np.uint64(0xD1B54A32D192ED03)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@compiled
+def draw(rows: Floats, seed: int, first: int, scale: float) -> None:
+    """Fill rows with uniform numbers of a standard deviation, each row by its number alone."""
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            bits = mixed(seed, (first + i) * 4096 + j)
+            even = np.float64(bits >> np.uint64(11)) / 9007199254740992.0
+            rows[i, j] = F32((2 * even - 1) * 1.7320508 * scale)
+
+
+@compiled
+def product(a: Floats, b: Floats) -> Any:
+    """Give the product of two vectors whose length is a multiple of 8, in one order of sums."""
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = F32(0)
+    for j in range(0, a.shape[0], 8):  # eight sums side by side: a processor adds them at once
+        s0 += a[j] * b[j]
+        s1 += a[j + 1] * b[j + 1]
+        s2 += a[j + 2] * b[j + 2]
+        s3 += a[j + 3] * b[j + 3]
+        s4 += a[j + 4] * b[j + 4]
+        s5 += a[j + 5] * b[j + 5]
+        s6 += a[j + 6] * b[j + 6]
+        s7 += a[j + 7] * b[j + 7]
+    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+
+
+@compiled
+def total(a: Floats) -> Any:
+    """Give the sum of a vector whose length is a multiple of 8, in one order."""
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = F32(0)
+    for j in range(0, a.shape[0], 8):
+        s0 += a[j]
+        s1 += a[j + 1]
+        s2 += a[j + 2]
+        s3 += a[j + 3]
+        s4 += a[j + 4]
+        s5 += a[j + 5]
+        s6 += a[j + 6]
+        s7 += a[j + 7]
+    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+
+
+@compiled
+def add(to: Floats, weight: Any, row: Floats) -> None:
+    """Add a weighted row to another."""
+    for j in range(to.shape[0]):
+        to[j] += weight * row[j]
+
+
+@compiled
+def follow(moments: NDArray[np.float64], x: float, memory: float) -> None:
+    """Take a value into a running mean and variance, which forget what is long ago."""
+    x = min(max(x, -LIMIT), LIMIT)
+    moments[COUNT] += 1
+    share = 1 / min(moments[COUNT], memory)
+    apart = x - moments[MEAN]
+    if moments[COUNT] > 100:  # one odd value moves them a little; a new scale does so at each row
+        top = 20 * np.sqrt(moments[VARIANCE]) + 1e-12 * (1 + abs(moments[MEAN]))
+        apart = min(max(apart, -top), top)
+    moments[MEAN] += share * apart
+    moments[VARIANCE] = (1 - share) * (moments[VARIANCE] + share * apart * apart)
+
+
+@compiled
+def standard(moments: NDArray[np.float64], x: float) -> float:
+    """Standardise a value; 0 while nothing is known about its scale."""
+    if moments[VARIANCE] <= 0:
+        return 0.0
+    apart: float = (x - moments[MEAN]) / np.sqrt(moments[VARIANCE])
+    return min(max(apart, -FAR), FAR)
+
+
+@compiled
+def notice(net: Net, rates: Rates, numbers: NDArray[np.float64]) -> None:
+    """Take a row that is to be learned into the running means and variances."""
+    block = KNOTS + rates.knots
+    for p in range(numbers.shape[0]):
+        if np.isnan(numbers[p]):
+            continue
+        if net.moments[p, COUNT] == 0 and net.counts[LEARNED] < EARLY:
+            # A column that comes later begins with rows of zeros: it says nothing until learned.
+            draw(net.columns[p * block : p * block + 1], net.counts[SEED], p, rates.spread)
+        follow(net.moments[p], numbers[p], rates.memory)
+
+
+@compiled
+def lay_out(net: Net, rates: Rates, numbers: NDArray[np.float64], desk: Desk) -> int:
+    """List the rows of the first layer that a row's numbers touch, and how much each counts."""
+    block = KNOTS + rates.knots
+    n = 0
+    for p in range(numbers.shape[0]):
+        if net.moments[p, COUNT] == 0:  # never seen: it is as if the column were not there
+            continue
+        if np.isnan(numbers[p]):
+            desk.places[n] = p * block + GAP
+            desk.values[n] = F32(1)
+            n += 1
+            continue
+        x = standard(net.moments[p], numbers[p])
+        desk.places[n] = p * block + VALUE
+        desk.values[n] = F32(x)
+        n += 1
+        if rates.knots > 1:
+            place = min(max((x + REACH) / (2 * REACH), 0.0), 1.0) * (rates.knots - 1)
+            k = min(int(place), rates.knots - 2)
+            desk.places[n] = p * block + KNOTS + k
+            desk.values[n] = F32(1 - (place - k))
+            desk.places[n + 1] = p * block + KNOTS + k + 1
+            desk.values[n + 1] = F32(place - k)
+            n += 2
+    return n
+
+
+@compiled
+def normed(z: Floats, hat: Floats, height: Floats, gain: Floats, bias: Floats) -> Any:
+    """LayerNorm, then ReLU; gives one over the standard deviation."""
+    width = F32(z.shape[0])
+    mean = total(z) / width
+    for j in range(z.shape[0]):
+        hat[j] = z[j] - mean
+    r = F32(1) / np.sqrt(product(hat, hat) / width + SMALL)
+    for j in range(z.shape[0]):
+        hat[j] *= r
+        height[j] = max(gain[j] * hat[j] + bias[j], F32(0))
+    return r
+
+
+@compiled
+def unnormed(up: Floats, hat: Floats, height: Floats, gain: Floats, slope: Floats, r: Any) -> None:
+    """Go back through ReLU and LayerNorm: `up` becomes the slope of what came in."""
+    for j in range(up.shape[0]):
+        if height[j] <= 0:
+            up[j] = F32(0)
+        slope[0, j] = up[j] * hat[j]
+        slope[1, j] = up[j]
+        up[j] *= gain[j]
+    a = total(up) / F32(up.shape[0])
+    b = product(up, hat) / F32(up.shape[0])
+    for j in range(up.shape[0]):
+        up[j] = (up[j] - a - hat[j] * b) * r
+
+
+@compiled
+def forward(
+    net: Net, rates: Rates, numbers: NDArray[np.float64], units: NDArray[np.int32], desk: Desk
+) -> Any:
+    """Compute both hidden layers of a row, and what going back needs."""
+    n = lay_out(net, rates, numbers, desk)
+    z = desk.back[0]
+    z[:] = net.shift[0]
+    for i in range(n):
+        add(z, desk.values[i], net.columns[desk.places[i]])
+    for q in range(units.shape[0]):
+        if units[q] >= 0:
+            add(z, F32(1), net.units[units[q]])
+    r0 = normed(z, desk.hat[0], desk.height[0], net.gain[0], net.bias[0])
+    z = desk.back[1]
+    z[:] = net.shift[1]
+    for i in range(z.shape[0]):
+        if desk.height[0, i] != 0:
+            add(z, desk.height[0, i], net.middle[i])
+    return n, r0, normed(z, desk.hat[1], desk.height[1], net.gain[1], net.bias[1])
+
+
+@compiled
+def outputs(net: Net, desk: Desk) -> None:
+    """Compute the outputs from the second hidden layer."""
+    for c in range(net.last.shape[0]):
+        desk.out[c] = product(net.last[c], desk.height[1]) + net.start[c]
+
+
+@compiled
+def softmax(seen: NDArray[np.bool_], out: Floats) -> None:
+    """Turn outputs into probabilities of the classes seen so far; the others have none."""
+    top = F32(-np.inf)
+    for c in range(seen.shape[0]):
+        if seen[c]:
+            top = max(top, out[c])
+    whole = F32(0)
+    for c in range(seen.shape[0]):
+        out[c] = np.exp(out[c] - top) if seen[c] else F32(0)
+        whole += out[c]
+    for c in range(seen.shape[0]):
+        out[c] /= whole
+
+
+@compiled
+def temper(net: Net, rates: Rates, said: NDArray[np.float64], target: float) -> None:
+    """Learn how sure to be from what was said of a row before its label was known."""
+    if net.seen.shape[0] == 0 or not said[int(target)] > 0:
+        return
+    slope = -np.log(said[int(target)])  # of the log loss by the logarithm of the factor
+    for c in range(said.shape[0]):
+        if said[c] > 0:
+            slope += said[c] * np.log(said[c])
+    net.scale[SURE] -= rates.temper * min(max(slope, -1.0), 1.0)
+    net.scale[SURE] = min(max(net.scale[SURE], -COLD), 1.0)
+
+
+@compiled
+def learn(
+    net: Net,
+    rates: Rates,
+    units: NDArray[np.int32],
+    target: float,
+    rate: float,
+    passed: Any,
+    desk: Desk,
+) -> None:
+    """Take one step of gradient descent towards a row's target, its length bounded.
+
+    What `forward` gave for this row just before is passed; it is on the desk still.
+    """
+    n, r0, r1 = passed
+    outputs(net, desk)
+    wrong, h0, h1, g0, g1 = desk.wrong, desk.height[0], desk.height[1], desk.back[0], desk.back[1]
+    if net.seen.shape[0] > 0:
+        softmax(net.seen, desk.out)
+        wrong[:] = desk.out
+        wrong[int(target)] -= F32(1)
+    else:
+        wrong[0] = desk.out[0] - F32(target)
+    size = F32(0)
+    g1[:] = F32(0)
+    for c in range(wrong.shape[0]):
+        size += wrong[c] * wrong[c]
+        add(g1, wrong[c], net.last[c])
+    norm = size * (F32(1) + product(h1, h1))
+    unnormed(g1, desk.hat[1], h1, net.gain[1], desk.slope[2:4], r1)
+    norm += product(g1, g1) * (F32(1) + product(h0, h0))
+    g0[:] = F32(0)
+    for j in range(g1.shape[0]):
+        add(g0, g1[j], net.mirror[j])
+    unnormed(g0, desk.hat[0], h0, net.gain[0], desk.slope[0:2], r0)
+    weight = F32(1)
+    for i in range(n):
+        weight += desk.values[i] * desk.values[i]
+    for q in range(units.shape[0]):
+        if units[q] >= 0:
+            weight += F32(1)
+    norm += product(g0, g0) * weight
+    for i in range(4):
+        norm += product(desk.slope[i], desk.slope[i])
+    norm = np.sqrt(norm)
+    if not norm < np.inf:  # nothing can be learned from it
+        return
+    step = F32(rate) * min(F32(1), F32(rates.clip) / (norm + SMALL))
+    move(net, step, n, units, desk)
+
+
+@compiled
+def move(net: Net, step: Any, n: int, units: NDArray[np.int32], desk: Desk) -> None:
+    """Move all weights against their slopes."""
+    h0, h1, g0, g1 = desk.height[0], desk.height[1], desk.back[0], desk.back[1]
+    for c in range(desk.wrong.shape[0]):
+        net.start[c] -= step * desk.wrong[c]
+        add(net.last[c], -step * desk.wrong[c], h1)
+    for layer in range(2):
+        add(net.gain[layer], -step, desk.slope[2 * layer])
+        add(net.bias[layer], -step, desk.slope[2 * layer + 1])
+    for j in range(g0.shape[0]):
+        g0[j] *= -step
+        g1[j] *= -step
+        net.shift[0, j] += g0[j]
+        net.shift[1, j] += g1[j]
+    for i in range(h0.shape[0]):
+        if h0[i] != 0:
+            add(net.middle[i], h0[i], g1)
+    for j in range(g1.shape[0]):  # the same products, so that both stay alike in every bit
+        add(net.mirror[j], g1[j], h0)
+    for i in range(n):
+        add(net.columns[desk.places[i]], desk.values[i], g0)
+    for q in range(units.shape[0]):
+        if units[q] >= 0:
+            add(net.units[units[q]], F32(1), g0)
+
+
+@compiled
+def answer(
+    net: Net,
+    rates: Rates,
+    numbers: NDArray[np.float64],
+    units: NDArray[np.int32],
+    desk: Desk,
+    said: NDArray[np.float64],
+) -> Any:
+    """Predict a row; before any label was learned there is nothing to say."""
+    passed = forward(net, rates, numbers, units, desk)
+    if net.counts[LEARNED] == 0:
+        said[:] = np.nan
+        return passed
+    outputs(net, desk)
+    sure = F32(np.exp(net.scale[SURE]))
+    for c in range(net.seen.shape[0]):
+        desk.out[c] *= sure
+    if net.seen.shape[0] == 0:
+        said[0] = net.scale[MEAN] + np.float64(desk.out[0]) * np.sqrt(net.scale[VARIANCE])
+        return passed
+    softmax(net.seen, desk.out)
+    said[:] = 0.0
+    for c in range(min(said.shape[0], net.seen.shape[0])):
+        said[c] = desk.out[c]
+    return passed
+
+
+@compiled
+def greet(net: Net, rates: Rates, target: float) -> None:
+    """Note a target before it is learned: a class for the first time, or a number's scale."""
+    if net.seen.shape[0] == 0:
+        follow(net.scale, target, rates.memory)
+        return
+    if net.seen[int(target)]:
+        return
+    known, usual = 0, 0.0
+    for c in range(net.seen.shape[0]):
+        if net.seen[c]:
+            known += 1
+            usual += net.start[c]
+    if known:  # as if it had come once among all labels so far
+        usual = usual / known - min(np.log(1.0 + net.counts[LEARNED]), FAR)
+    net.start[int(target)] = F32(usual)
+    net.last[int(target)] = F32(0)
+    net.seen[int(target)] = True
+
+
+@compiled
+def goal(net: Net, target: float) -> float:
+    """Give a target as the network learns it."""
+    return target if net.seen.shape[0] > 0 else standard(net.scale, target)
+
+
+@compiled
+def rehearse(net: Net, rates: Rates, faster: float, desk: Desk) -> None:
+    """Learn again from some of the last rows, drawn at random."""
+    counts, room = net.counts, net.ring_targets.shape[0]
+    span = np.uint64(max(1, min(counts[FILLED], counts[SPAN])))
+    for _ in range(rates.replay):
+        back = np.int64(mixed(counts[SEED], counts[DRAWS]) % span)
+        counts[DRAWS] += 1
+        k = (counts[HEAD] - 1 - back + room) % room
+        target = goal(net, net.ring_targets[k])
+        rate = rates.again * faster
+        numbers, units = net.ring_numbers[k], net.ring_units[k]
+        passed = forward(net, rates, numbers, units, desk)
+        learn(net, rates, units, target, rate, passed, desk)
+
+
+@compiled
+def take(
+    net: Net,
+    rates: Rates,
+    numbers: NDArray[np.float64],
+    units: NDArray[np.int32],
+    targets: NDArray[np.float64],
+    steps: NDArray[np.int64],
+    said: NDArray[np.float64],
+    desk: Desk,
+) -> None:
+    """Take a script's steps in order; see `thalweg.training.online.base.Script`.
+
+    Rows that are predicted leave nothing behind, not even their scale.
+    """
+    counts, room = net.counts, net.ring_targets.shape[0]
+    ready, passed = np.int64(-1), (0, F32(0), F32(0))  # the row that lies on the desk
+    for s in range(steps.shape[0]):
+        r = steps[s]
+        if r >= 0:
+            passed = answer(net, rates, numbers[r], units[r], desk, said[r])
+            ready = r
+            continue
+        r = ~r
+        if np.isnan(targets[r]):
+            continue
+        greet(net, rates, targets[r])
+        temper(net, rates, said[r], targets[r])
+        if ready != r:
+            passed = forward(net, rates, numbers[r], units[r], desk)
+        ready = np.int64(-1)
+        faster = rates.boost if counts[STIRRED] > 0 else 1.0
+        rate = rates.rate * faster
+        learn(net, rates, units[r], goal(net, targets[r]), rate, passed, desk)
+        notice(net, rates, numbers[r])
+        counts[LEARNED] += 1
+        counts[STIRRED] = max(0, counts[STIRRED] - 1)
+        if rates.replay > 0:
+            net.ring_numbers[counts[HEAD]] = numbers[r]
+            net.ring_units[counts[HEAD]] = units[r]
+            net.ring_targets[counts[HEAD]] = targets[r]
+            counts[HEAD] = (counts[HEAD] + 1) % room
+            counts[FILLED] = min(counts[FILLED] + 1, room)
+            rehearse(net, rates, faster, desk)
