@@ -66,6 +66,8 @@ bench-streams: setup  ## streams beside predict, their latency and memory (a qua
 bench-online: setup  ## learning on streams beside River, drift detectors, odd rows (half an hour)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/online.py --data $(DATA) \
 		--out bench-results/online
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/drifting.py --data $(DATA) \
+		--out bench-results/drifting
 	$(BIN)/python benchmarks/drift.py --out bench-results/drift
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/anomalies.py --data $(DATA) \
 		--out bench-results/anomalies

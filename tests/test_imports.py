@@ -23,6 +23,8 @@ OWNERS = {
     "jinja2": ({"lab"}, {"lab", "data"}),
     "rich": ({"cli"}, {"cli"}),
     "typer": ({"cli"}, {"cli"}),
+    "numba": (set(), {"training"}),
+    "river": ({"training"}, {"stats", "training", "lab"}),
     "pandas": (set(), set()),
 }
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -222,6 +222,7 @@ def test_a_number_that_became_text_is_missing() -> None:
     st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=80),
     st.lists(st.floats(), max_size=80),
 )
+@example([*map(float, range(20)), -1.7976931348623157e308], [])
 @settings(max_examples=60, deadline=None)
 def test_any_numbers(before: list[float], after: list[float]) -> None:
     one, other = (

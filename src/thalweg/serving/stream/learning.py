@@ -127,8 +127,7 @@ class Learning:
         self._followed, version = order
         folder = self._versions.load_folder(version)
         state = State.from_bytes((folder / LEARNED).read_bytes())
-        self._learner.restore(state, self._network(folder))
-        self._learner.version = version
+        self._learner.go_back(state, version, self._network(folder))
 
     def take(
         self,
@@ -202,14 +201,17 @@ class Learning:
 
     def _run(self, lesson: Lesson) -> Heard:
         """Let the learner do it, and keep the scores."""
+        forgotten = self.scores.labels - self._learner.seen  # by going back to a version
         heard = self._learner.run(
             lesson.rows, lesson.targets, lesson.steps, lesson.said, lesson.answers
         )
         taught, passed = lesson.taught, lesson.passed
+        if len(taught):  # of rows that are set aside too: their labels are known all the same
+            self._known = float(lesson.targets[taught[-1]])
         stay = ~heard.dropped[taught]
         taught, passed = taught[stay], passed[stay]
         for drift in heard.drifts:
-            self.scores.mark(drift)
+            self.scores.mark(drift + forgotten)
         self.scores.predicted(int((lesson.steps >= 0).sum()))
         self.scores.take(
             heard.answers[taught],
@@ -220,8 +222,6 @@ class Learning:
             said=heard.said[taught],
             weights=self._learner.weights,
         )
-        if len(taught):
-            self._known = float(lesson.targets[taught[-1]])
         return heard
 
     def _let_wait(

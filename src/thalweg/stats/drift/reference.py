@@ -274,6 +274,8 @@ def _edges(numbers: NumberSummary) -> Floats:
     cuts = numbers.quantile(np.linspace(0, 1, BINS + 1))
     bucket = np.clip(np.searchsorted(low, cuts, side="right") - 1, 0, None)
     cuts = cuts[~heaped[bucket] | (cuts >= high[bucket])]
-    edges = np.unique(np.concatenate([cuts, np.nextafter(low[heaped], -np.inf), high[heaped]]))
+    with np.errstate(over="ignore"):  # nothing is less than the least number
+        below = np.nextafter(low[heaped], -np.inf)
+    edges = np.unique(np.concatenate([cuts, below, high[heaped]]))
     found: Floats = edges[np.isfinite(edges)]
     return found

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 MOST_MARKS: Final = 1000
+_HUGE: Final = 1e150  # larger errors count as so large: their squares are finite
 _LEAST: Final = 30  # fewer labels before a change tell nothing of how it was before
 _FINE: Final = 46  # delays are told apart within a 64th of their size: the bits of float64 dropped
 
@@ -207,7 +208,7 @@ class Recoveries:
     def add(self, errors: Floats) -> None:
         """Take errors [N] in, NaN where there was no answer."""
         begin = self._seen - len(self._errors)
-        held = np.concatenate([self._errors, errors])
+        held = np.concatenate([self._errors, np.minimum(errors, _HUGE)])
         self._seen += len(errors)
         for place, one in enumerate(self._open):
             if one["at"] > self._seen:

@@ -351,7 +351,7 @@ class Learner:
             said = np.nan_to_num(answers, nan=-1.0).argmax(axis=1)
             return np.asarray(said != targets, dtype=np.float64)
         apart: NDArray[np.float64] = np.abs(answers[:, 0] - targets)
-        self._apart.append(apart)
+        self._apart.append(apart[np.isfinite(apart)])  # nothing was answered before any label
         if not self._scale:  # nothing to compare with yet
             return np.zeros(0)
         relative: NDArray[np.float64] = apart / (apart + self._scale)
@@ -359,9 +359,10 @@ class Learner:
 
     def _settle(self) -> None:
         """Do what is done every `SEGMENT` labels."""
-        if self._apart:  # at the same labels, however they came in batches
-            self._scale = float(np.median(np.concatenate(self._apart)))
-            self._apart.clear()
+        apart = np.concatenate([np.zeros(0), *self._apart])
+        if len(apart):  # at the same labels, however they came in batches
+            self._scale = float(np.median(apart))
+        self._apart.clear()
         news = News(self.seen, self._detector.stretch, self._drift)
         self._drift = False
         for expert, weight in zip(self._experts, self._hedge.weights, strict=True):
@@ -372,11 +373,11 @@ class Learner:
             standing = contest.standing()
             if standing.verdict is None:
                 continue
+            self._contests[name] = _contest()  # first: the version that is kept goes on with it
             if standing.verdict == "promote":
                 self._promote(name, standing)
             elif name == Challenger.name:
                 self._one(Challenger).end()
-            self._contests[name] = _contest()
 
     def _promote(self, name: str, standing: Standing) -> None:
         """Let a challenger take its champion's place: a new version."""
@@ -435,6 +436,24 @@ class Learner:
         }
         apart = np.concatenate(self._apart) if self._apart else np.zeros(0)
         return State(facts, {**arrays, "apart": apart})
+
+    def go_back(self, state: State, version: int, champion: Model | None = None) -> None:
+        """Be what `state` gave, but know the classes and categories that came since.
+
+        What waits for its label was said in terms of them, and their numbers stay theirs.
+
+        Parameters
+        ----------
+        state
+            What this learner knew earlier.
+        version
+            The version that answers from now on.
+        champion
+            See `restore`.
+        """
+        reader, labels = self._reader, self._labels
+        self.restore(state, champion)
+        self._reader, self._labels, self.version = reader, labels, version
 
     def restore(self, state: State, champion: Model | None = None) -> None:
         """Be what `state` gave, down to the last bit.

@@ -97,6 +97,11 @@ class Scores:
         self._late = Spread()
         self._late_spans = Spread()
 
+    @property
+    def labels(self) -> int:
+        """How many labels have come."""
+        return self._labels
+
     def predicted(self, events: int) -> None:
         """Count events that were predicted, whether their label will come or not."""
         self._events += events

@@ -95,7 +95,7 @@ class Tree(Expert):
             return
         rows, places = np.unique(np.where(steps < 0, ~steps, steps), return_inverse=True)
         cells = _cells(script.inputs, rows)
-        targets = script.targets[rows].tolist()
+        targets = np.clip(script.targets[rows], -_HUGE, _HUGE).tolist()  # their squares are finite
         # River knows trees by the record alone.
         for step, place in zip(steps.tolist(), places.tolist(), strict=True):
             if step >= 0:
