@@ -676,6 +676,27 @@ def pipeline(
     lessons = None
     if (learn or target) and not follows:
         lessons = _lessons(trained, wishes, target, key, labels, wait)
+    asked = {
+        "key": key is not None,
+        "labels": labels is not None,
+        "wait": wait != "7d",
+        "detector": detector != "adwin",
+        "columns": bool(columns),
+        "drop": bool(drop),
+    }
+    idle = [name for name, given in asked.items() if given and lessons is None]
+    if idle:
+        raise OptionError(
+            f"{idle[0]} for a stream that is not learned from",
+            f"{idle[0]} together with learning",
+            "Add --learn, or --target COLUMN without a model.",
+        )
+    if trained is None and lessons is None and window is None and session is None:
+        raise OptionError(
+            "neither a model nor a target nor windows",
+            "something to do with the events",
+            "Name a MODEL, or add --target COLUMN to learn from nothing, or --window 1m.",
+        )
     if start not in {"first", "latest"}:
         raise OptionError(f"start is {start!r}", "first or latest")
     return Pipeline(
@@ -721,11 +742,27 @@ def _lessons(
             "the column that names an event there and here",
             "Add --key COLUMN.",
         )
+    if model is not None:
+        from thalweg.training.online.start import require_learnable
+
+        require_learnable(model)
+        if target in model.schema.raw:
+            raise OptionError(
+                f"the target is {target!r}, which the model reads",
+                "the column that labels come in",
+                "Leave it out for the model's own target.",
+            )
     if model is not None and (wishes.columns or wishes.drop):
         raise OptionError(
             "kinds of columns for a trained model",
             "kinds of columns where nothing was trained before",
             "Leave out --column and --drop.",
+        )
+    if target in wishes.drop or target == key:
+        raise OptionError(
+            f"{target!r} is the target, and {'the key' if target == key else 'to be dropped'}",
+            "a column of labels and nothing else",
+            "Name another column.",
         )
     return Lessons(target, key, labels, read_duration(wait, "--wait"), wishes)
 

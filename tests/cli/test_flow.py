@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from thalweg.cli.flow import tell_flow
+from thalweg.cli.flow import tell_flow, tell_standing
 from thalweg.training.online.record import Flow, Mark, Opponent, Standing
 
 
@@ -56,3 +56,13 @@ def test_without_labels_nothing_is_claimed() -> None:
     empty = Standing(numbers=False, events=5, labels=0, metrics={})
     flow = Flow(target="y", delay=9, standing=empty, events_per_second=1.0, seconds=1.0)
     assert "No label came" in printed(flow)
+
+
+def test_a_stream_tells_that_no_label_came_and_counts_changes_in_words() -> None:
+    def told(one: Standing) -> str:
+        text = io.StringIO()
+        tell_standing(Console(file=text, width=120, highlight=False), one)
+        return text.getvalue()
+
+    assert "No label came" in told(Standing(numbers=False, events=5, labels=0, metrics={}))
+    assert "; 1 change confirmed\n" in told(standing(0.8, marks=[Mark(at=300, before=0.1)]))

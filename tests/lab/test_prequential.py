@@ -25,6 +25,7 @@ class Heard:
     said: np.ndarray
     dropped: np.ndarray
     drifts: tuple[int, ...] = ()
+    weights: np.ndarray | None = None
 
 
 @dataclass

@@ -167,7 +167,7 @@ def test_as_a_dictionary(
         else:
             pending = again(pending, folder, most)
         assert pending.waiting == len(simple.waiting)
-        assert pending.early == len(simple.labels)
+        assert pending.early_labels == len(simple.labels)
 
 
 def numbered(first: int, count: int) -> tuple[Any, ...]:
@@ -275,7 +275,7 @@ def test_everything_is_counted(tmp_path: Path) -> None:
         "lone": 1,
         "nameless": 3,
     }
-    assert pending.waiting == pending.early == 0
+    assert pending.waiting == pending.early_labels == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import final
+from typing import Final, final
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +19,8 @@ from thalweg.lab.report.flow import LABELS, behind, delay_sentence, figure, name
 from thalweg.lab.report.wording import counted, joined
 from thalweg.sources import with_query
 from thalweg.training.online.record import Flow, Standing
+
+_NO_LABEL: Final = "No label came, so nothing can be said of how good the predictions were."
 
 
 @final
@@ -75,8 +77,10 @@ def tell_stream(asked: Asked, *, as_json: bool, quiet: bool) -> None:
         return
     console = screen()
     tell_flow(console, flow)
-    rate = f"{flow.events_per_second:,.0f} rows/s"
-    console.print(f"{flow.standing.events:,} rows; {rate}; {duration(flow.seconds)}", style="dim")
+    size = [f"{flow.standing.events:,} rows", f"{flow.events_per_second:,.0f} rows/s"]
+    if not flow.standing.metrics:  # nothing was done, so its speed says nothing
+        size.pop()
+    console.print("; ".join([*size, duration(flow.seconds)]), style="dim")
 
 
 def _rows(text: str) -> list[int]:
@@ -92,7 +96,7 @@ def _rows(text: str) -> list[int]:
 def tell_flow(console: Console, flow: Flow) -> None:
     """Print the scores beside those of the last label and of rivals, never without the delay."""
     if not flow.standing.metrics:
-        console.print("No label came, so nothing can be said of how good the predictions were.")
+        console.print(_NO_LABEL)
         return
     console.print(scores(flow))
     console.print()
@@ -102,6 +106,9 @@ def tell_flow(console: Console, flow: Flow) -> None:
 
 def tell_standing(console: Console, standing: Standing) -> None:
     """Print in a few lines how good the predictions of a stream were, each before its label."""
+    if not standing.metrics:
+        console.print(_NO_LABEL)
+        return
     names = {key: LABELS[key][0] for key in LABELS if key in standing.metrics}
     table = columns_table()
     table.add_column("predicted before the label came")
@@ -114,7 +121,7 @@ def tell_standing(console: Console, standing: Standing) -> None:
     delays = standing.delays
     late = "" if delays is None else f"; {delays.median:,.0f} events later in the median"
     line = f"{standing.labels:,} labels of {standing.events:,} events ({standing.seen:.1%}){late}"
-    changes = f"; {len(standing.marks):,} changes confirmed" if standing.marks else ""
+    changes = f"; {counted(len(standing.marks), 'change')} confirmed" if standing.marks else ""
     console.print(Text(f"{line}{changes}", style="dim"))
 
 

@@ -62,7 +62,7 @@ def go(pipeline: Pipeline, *, explain: bool, as_json: bool, quiet: bool) -> None
     if tally.dead:
         lines["next"] = f"thalweg redrive {pipeline.folder}"
     console = screen()
-    if tally.standing is not None and tally.standing.metrics:
+    if tally.standing is not None and tally.standing.events:
         from thalweg.cli.flow import tell_standing
 
         tell_standing(console, tally.standing)

@@ -54,6 +54,10 @@ class Told(Protocol):
     def drifts(self) -> Sequence[int]:
         """After how many labels changes were confirmed."""
 
+    @property
+    def weights(self) -> Floats | None:
+        """float64 [L, experts]: what each expert counted as each label came."""
+
 
 class Pupil(Protocol):
     """What learns from a stream: see `thalweg.training.online.learner.Learner`."""
@@ -296,7 +300,7 @@ class _Run:
         records = self._records.of(rows) if self._rivals else []
         for rival in self._rivals.values():
             rival.run(records, targets[held.count :], width)
-        self._judge(learned, heard.drifts)
+        self._judge(learned, heard.drifts, heard.weights)
 
     def _run(
         self, rows: pa.RecordBatch, targets: Floats, steps: Numbers, cut: int, reading: float
@@ -317,7 +321,7 @@ class _Run:
         self._seconds.append((fresh, reading + time.perf_counter() - begun))
         return heard
 
-    def _judge(self, learned: int, drifts: Sequence[int]) -> None:
+    def _judge(self, learned: int, drifts: Sequence[int], weights: Floats | None) -> None:
         """Score the first rows that wait, and let go of them."""
         held = self._held
         targets, before = held.targets[:learned], held.before[:learned]
@@ -339,7 +343,7 @@ class _Run:
             late,
             spans=spans,
             said=held.said[:learned],
-            weights=self._learner.weights,
+            weights=weights,
         )
         for rival in self._rivals.values():
             rival.judge(learned, targets, before, late)
@@ -368,7 +372,7 @@ class _Run:
         if held.rows is not None and held.count:
             steps = ~np.arange(held.count)
             heard = self._learner.run(held.rows, held.targets, steps, held.said, held.answers)
-            self._judge(held.count, heard.drifts)
+            self._judge(held.count, heard.drifts, heard.weights)
         # What is compiled is compiled with the first batch.
         timed = self._seconds[1:] or self._seconds
         events, seconds = (sum(column) for column in zip(*timed, strict=True))

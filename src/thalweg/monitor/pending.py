@@ -137,7 +137,7 @@ class Pending:
         return len(self._events)
 
     @property
-    def early(self) -> int:
+    def early_labels(self) -> int:
         """How many labels wait for their event."""
         return len(self._labels)
 
@@ -190,6 +190,46 @@ class Pending:
         kept = pa.RecordBatch.from_arrays(columns, [*own.schema.names, " said"])
         slots = self._events.put(keys, times[where], kept, whole.shape[1:])
         return self._met(keys, where, slots)
+
+    def early(self, ids: pa.Array) -> Early:
+        """Give the labels that wait for events [N], which all have other ids; they wait no more.
+
+        The events are to be told of with `note`.
+        """
+        nothing = np.zeros(0, np.int64)
+        if not self.early_labels or not len(ids):
+            return Early(nothing, pa.nulls(0), nothing)
+        cells = keys_of(ids)
+        named = np.flatnonzero(cells.is_valid().to_numpy(zero_copy_only=False))
+        labels, _ = self._labels.find(Keys.of(cells.drop_null()))
+        hits = np.flatnonzero(labels >= 0)
+        if not len(hits):
+            return Early(nothing, pa.nulls(0), nothing)
+        moments = self._labels.times(labels[hits])
+        found = _gathered(self._labels, labels[hits])[0].column(0)
+        self._labels.drop(labels[hits])
+        return Early(named[hits], found, moments)
+
+    def note(self, ids: pa.Array, times: Numbers) -> None:
+        """Know of events [N] whose label met them at once, so that another one is a repeated one.
+
+        Parameters
+        ----------
+        ids
+            By which their labels are known.
+        times
+            int64 [N]: when they were, in microseconds.
+        """
+        keys, named = self._keys(ids)
+        if not len(keys):
+            return
+        old, _ = self._events.find(keys)
+        old = np.unique(old[old >= 0])
+        self._events.drop(old)
+        self.counts["replaced"] += len(old)
+        self.counts["events"] += len(keys)
+        self.counts["labels"] += len(keys)
+        self._events.note(keys, times[named])
 
     def _met(self, keys: Keys, where: Numbers, slots: Numbers) -> Early:
         """Answer events whose label is there."""

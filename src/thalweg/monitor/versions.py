@@ -440,7 +440,7 @@ def rollback(state: Path, version: int | None = None) -> Rolled:
         raise OptionError(
             f"{state} holds no versions",
             "the folder of the state of a stream that learns",
-            "Start one with: thalweg stream MODEL --learn TARGET --state FOLDER ...",
+            "Start one with: thalweg stream MODEL --learn --state FOLDER ...",
         )
     versions = Versions(folder)
     served = versions.rollback(version)

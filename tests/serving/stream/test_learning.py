@@ -14,7 +14,7 @@ import pytest
 from chaos import payloads
 
 from thalweg import api
-from thalweg.core.errors import OptionError
+from thalweg.core.errors import ColumnError, OptionError
 from thalweg.monitor.tail import Tail
 from thalweg.monitor.versions import VERSIONS, Versions
 from thalweg.serving.stream import checkpoint
@@ -268,10 +268,37 @@ def test_what_counts_as_odd_follows_the_stream(tmp_path: Path) -> None:
         ({"learn": True}, "learning without a target"),
         ({"target": "large", "labels": "log://x"}, "labels on a stream of their own without a key"),
         ({"target": "large", "lanes": 2}, "2 lanes of a stream that is learned from"),
+        ({}, "neither a model nor a target nor windows"),
+        ({"window": "1m", "key": "event"}, "key for a stream that is not learned from"),
+        ({"target": "large", "key": "large"}, "'large' is the target, and the key"),
+        ({"target": "large", "drop": ["large"]}, "'large' is the target, and to be dropped"),
     ],
 )
 def test_what_cannot_be_is_told(tmp_path: Path, options: dict[str, Any], given: str) -> None:
     source = send(rows(20), tmp_path / "in")
     with pytest.raises(OptionError, match=given):
         run(source, tmp_path, "out", **options)
+    assert not (tmp_path / "out-state").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ({"target": "lrage"}, "the target 'lrage' is not a column"),
+        ({"target": "large", "key": "evnet"}, "the key 'evnet' is not a column"),
+    ],
+)
+def test_a_mistyped_column_is_told(tmp_path: Path, options: dict[str, Any], given: str) -> None:
+    source = send(rows(20), tmp_path / "in")
+    with pytest.raises(ColumnError, match=given):
+        run(source, tmp_path, "out", **options)
+    assert not (tmp_path / "out-state").exists()
+
+
+def test_a_trained_model_is_given_its_own_labels(tmp_path: Path, little: Path) -> None:
+    source = send(rows(20), tmp_path / "in")
+    with pytest.raises(OptionError, match="the target is 'city', which the model reads"):
+        run(source, tmp_path, "out", model=little, target="city")
+    with pytest.raises(ColumnError, match="the target 'nope' is not a column"):
+        run(source, tmp_path, "out", model=little, target="nope")
     assert not (tmp_path / "out-state").exists()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg.monitor.pending import Pending
-from thalweg.serving.stream.lessons import BEFORE, PLACE, Came, Lessons, Order, met_here
+from thalweg.serving.stream.lessons import BEFORE, PLACE, Came, Lessons, Order
 
 
 def order_of(targets: list[float]) -> Order:
@@ -70,13 +70,6 @@ def test_an_old_event_is_learned_from_as_it_was(tmp_path: Path) -> None:
     assert lesson.said is not None
     assert np.isnan(lesson.said[:2]).all()
     assert (lesson.said[2] == 0.5).all()
-
-
-def test_of_events_of_one_name_the_newest_is_meant_and_of_labels_the_first() -> None:
-    label = Came(pa.array(["a", "b", "a"]), pa.array([1, 2, 3]), np.zeros(3, int), np.zeros(3, int))
-    events, labels = met_here(pa.array(["a", "c", " a"]), label, np.arange(3))
-    assert events.tolist() == [2]
-    assert labels.tolist() == [0]
 
 
 def test_labels_alone_name_an_event_and_say_something() -> None:

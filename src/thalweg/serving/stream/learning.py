@@ -13,11 +13,12 @@ from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from thalweg.kinds.classes import decide
 from thalweg.models.model import Model, Prediction
-from thalweg.monitor.pending import Pending
+from thalweg.monitor.pending import Pending, keys_of
 from thalweg.monitor.versions import Versions
 from thalweg.serving.stream.lessons import (
     BEFORE,
@@ -27,8 +28,8 @@ from thalweg.serving.stream.lessons import (
     Lesson,
     Lessons,
     Order,
-    met_here,
 )
+from thalweg.serving.stream.meetings import Met, joined_cells, meet
 from thalweg.training.online.base import State
 from thalweg.training.online.learner import Heard, Learner, Promotion
 from thalweg.training.online.scores import Scores
@@ -159,45 +160,62 @@ class Learning:
             self._keep(Promotion(1, None, "what it began with", {}))
         self._clock = clock
         events = rows.num_rows
-        lesson = self._lesson(rows, times, came)
+        lesson, waits = self._lesson(rows, times, came)
         heard = self._run(lesson)
         self._place += events
-        drifts = list(heard.drifts)
         if self.lessons.key is not None:
-            alone = ~heard.dropped[:events]
-            alone[lesson.taught[lesson.taught < events]] = False
-            keys = rows.column(self.lessons.key)
-            drifts += self._let_wait(lesson, heard, np.flatnonzero(alone), keys)
+            self._let_wait(lesson, heard, np.flatnonzero(waits & ~heard.dropped[:events]), rows)
             # By the events' own time: a stream that is read again is old by the clock.
             self._newest = max(self._newest, int(times.max(initial=self._newest)))
             self._pending.expire(self._newest)
         vectors = None if heard.vectors is None else heard.vectors[:events]
-        return Learned(self._prediction(heard, events), drifts, vectors)
+        return Learned(self._prediction(heard, events), heard.drifts, vectors)
 
     def _lesson(
         self, rows: pa.RecordBatch, times: NDArray[np.int64], came: Sequence[Came]
-    ) -> Lesson:
-        """Put what happens in a batch in order."""
+    ) -> tuple[Lesson, NDArray[np.bool_]]:
+        """Put what happens in a batch in order, and say which events [N] wait for their label."""
         target, names = self.lessons.target, self._learner.schema.names
-        targets = np.full(rows.num_rows, np.nan)
+        there = np.zeros(rows.num_rows, dtype=bool)
         if target in rows.schema.names:
-            targets = self._learner.read(rows.column(target))
-        order = Order(rows.select([n for n in names if n in rows.schema.names]), targets, times)
-        for one in came:
-            found = self._pending.take(one.keys)
-            if len(found.places):
-                met = one.take(found.places)
-                order.add(found, met, self._learner.read(met.cells))
-            here, labels = met_here(rows.column(self.lessons.key), one, found.missed)
-            fresh = order.unlabelled(here)
-            if fresh.any():
-                met = one.take(labels[fresh])
-                order.meet(here[fresh], met, self._learner.read(met.cells))
-            early = np.setdiff1d(found.missed, labels)
-            if len(early):
-                rest = one.take(early)
-                self._pending.put_label(rest.keys, rest.cells, rest.times)
-        return order.lesson(self._known, self._place)
+            there = self._learner.there(rows.column(target))
+        own = np.flatnonzero(there)
+        said = [rows.column(target).take(pa.array(own))] if len(own) else []
+        ranks, turns = [4 * own + 1], [np.zeros(len(own), np.int64)]
+        met = self._meet(rows, times, came, there)
+        if met is not None:
+            said += [met.own.cells, met.late.cells]
+            ranks += [np.maximum(4 * met.own.places - 1, 4 * met.here + 2), 4 * met.late.places - 1]
+            turns += [met.own_turns, met.turns]
+        # Classes get their codes in the order in which labels are learned from.
+        order = np.lexsort((np.concatenate(turns), np.concatenate(ranks)))
+        codes = np.empty(len(order))
+        codes[order] = self._learner.read(joined_cells(said).take(pa.array(order)))
+        parts = np.split(codes, np.cumsum([len(one) for one in ranks])[:-1])
+        targets = np.full(rows.num_rows, np.nan)
+        targets[own] = parts[0]
+        script = Order(rows.select([n for n in names if n in rows.schema.names]), targets, times)
+        if met is None:
+            return script.lesson(self._known, self._place), ~there
+        if len(met.here):
+            script.meet(met.here, met.own, parts[1], met.own_turns)
+        if len(met.turns):
+            script.add(met.found, met.late, parts[2], met.turns)
+        return script.lesson(self._known, self._place), met.waits & ~there
+
+    def _meet(
+        self,
+        rows: pa.RecordBatch,
+        times: NDArray[np.int64],
+        came: Sequence[Came],
+        there: NDArray[np.bool_],
+    ) -> Met | None:
+        """Let labels meet their events; None where no label comes by itself."""
+        if self.lessons.key is None:
+            return None
+        names = keys_of(rows.column(self.lessons.key))
+        names = pc.if_else(pa.array(there), pa.scalar(None, names.type), names)
+        return meet(self._pending, names, times, Came.joined(came))
 
     def _run(self, lesson: Lesson) -> Heard:
         """Let the learner do it, and keep the scores."""
@@ -220,37 +238,24 @@ class Learning:
             passed - lesson.places[taught] - 1,
             spans=lesson.moments[taught] - lesson.times[taught],
             said=heard.said[taught],
-            weights=self._learner.weights,
+            weights=heard.weights,
         )
         return heard
 
     def _let_wait(
-        self, lesson: Lesson, heard: Heard, left: NDArray[np.int64], keys: pa.Array
-    ) -> Sequence[int]:
-        """Let events wait for their labels; those whose label came before them teach now."""
+        self, lesson: Lesson, heard: Heard, left: NDArray[np.int64], given: pa.RecordBatch
+    ) -> None:
+        """Let events of a batch wait for their labels, and note those whose label is there."""
+        keys = keys_of(given.column(self.lessons.key))
+        met = lesson.met[~heard.dropped[lesson.met]]
+        self._pending.note(keys.take(pa.array(met)), lesson.times[met])
         rows = lesson.rows.take(pa.array(left))
         noted = pa.RecordBatch.from_arrays(
             [*rows.columns, pa.array(lesson.known[left]), pa.array(lesson.places[left])],
             [*rows.schema.names, BEFORE, PLACE],
         )
-        said, answers = heard.said[left], heard.answers[left]
-        names = keys.take(pa.array(left))
-        early = self._pending.put(names, lesson.times[left], noted, said, answers)
-        if not len(early.places):
-            return ()
-        own, rows = left[early.places], rows.take(pa.array(early.places))
-        again = Lesson(
-            rows,
-            self._learner.read(early.cells),
-            ~np.arange(len(own)),
-            lesson.times[own],
-            lesson.times[own],
-            lesson.known[own],
-            lesson.places[own],
-            heard.said[own],
-            heard.answers[own],
-        )
-        return self._run(again).drifts
+        names, times = keys.take(pa.array(left)), lesson.times[left]
+        self._pending.put(names, times, noted, heard.said[left], heard.answers[left])
 
     def _prediction(self, heard: Heard, events: int) -> Prediction:
         """Put answers of the events into the user's own terms."""

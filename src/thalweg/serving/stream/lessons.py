@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from thalweg.monitor.pending import Found, keys_of
 from thalweg.serving.stream.rows import stacked
+from thalweg.stats.arrays import plain
+from thalweg.stats.parsing import is_missing_text
 from thalweg.training.online.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Lessons:
             "detector": self.wishes.detector,
             "experts": None if self.wishes.experts is None else list(self.wishes.experts),
             "seed": self.wishes.seed,
+            "columns": dict(self.wishes.columns or {}),
+            "drop": list(self.wishes.drop),
         }
 
     def are_labels(self, rows: pa.RecordBatch) -> NDArray[np.bool_]:
@@ -68,7 +72,7 @@ class Lessons:
             return np.zeros(rows.num_rows, dtype=bool)
         there = pc.and_(pc.is_valid(rows.column(self.key)), pc.is_valid(rows.column(self.target)))
         found: NDArray[np.bool_] = there.to_numpy(zero_copy_only=False)
-        return found
+        return found & ~is_missing_text(rows.column(self.target))
 
     def came(self, rows: pa.RecordBatch, times: Numbers, places: Numbers) -> Came:
         """Take labels out of rows [M] that hold nothing else; see `Came`."""
@@ -96,6 +100,21 @@ class Came:
     cells: pa.Array
     times: Numbers
     places: Numbers
+
+    @classmethod
+    def joined(cls, some: Sequence[Came]) -> Came:
+        """Put labels of several partitions in the order in which they came."""
+        if not some:
+            none = np.zeros(0, np.int64)
+            return cls(pa.array([], pa.large_binary()), pa.array([], pa.string()), none, none)
+        places = np.concatenate([one.places for one in some])
+        order = np.argsort(places, kind="stable")
+        return cls(
+            pa.concat_arrays([keys_of(one.keys) for one in some]),
+            pa.concat_arrays([plain(one.cells) for one in some]),
+            np.concatenate([one.times for one in some]),
+            places,
+        ).take(order)
 
     def take(self, places: Numbers) -> Came:
         """Choose some of them."""
@@ -147,6 +166,10 @@ class Lesson:
     said, answers
         What was said of each when it was predicted, [N, experts, width] and [N, width]; None where
         all are new.
+    met
+        The new rows [K] whose label came by itself.
+    begin
+        How many events of the stream came before them all.
     """
 
     rows: pa.RecordBatch
@@ -158,6 +181,8 @@ class Lesson:
     places: Numbers
     said: Floats | None = None
     answers: Floats | None = None
+    met: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
+    begin: int = 0
 
     @property
     def taught(self) -> Numbers:
@@ -169,8 +194,7 @@ class Lesson:
     def passed(self) -> Numbers:
         """How many events were predicted before each of `taught` was learned from."""
         predicts = self.steps >= 0
-        first = 0 if not predicts.any() else int(self.places[self.steps[predicts]][0])
-        passed = first + np.cumsum(predicts)
+        passed = self.begin + np.cumsum(predicts)
         learns = ~predicts
         taught = ~np.isnan(self.targets[~self.steps[learns]])
         found: Numbers = passed[learns][taught]
@@ -196,15 +220,20 @@ class Order:
         self._events = rows.num_rows
         self._rows = [rows]
         self._targets = targets.copy()
+        self._turns = [np.zeros(self._events + len(own), np.int64)]
         self._old: list[Floats] = []
+        self._met = np.zeros(0, np.int64)
         self._times, self._moments = [times], [times.copy()]
         self._said: list[tuple[Floats, Floats]] = []
         # An event at 4n, its own label behind it, labels that came before it at 4n - 1.
         self._steps = [np.arange(self._events), ~own]
         self._ranks = [4 * np.arange(self._events), 4 * own + 1]
 
-    def add(self, found: Found, came: Came, targets: Floats) -> None:
-        """Learn from events of earlier batches, when their labels [H] came."""
+    def add(self, found: Found, came: Came, targets: Floats, turns: Numbers | None = None) -> None:
+        """Learn from events of earlier batches, when their labels [H] came.
+
+        ``turns`` [H] say which of several labels between the same two events was the first.
+        """
         begin = sum(part.num_rows for part in self._rows)
         self._rows.append(found.rows)
         self._old.append(targets)
@@ -213,17 +242,18 @@ class Order:
         self._said.append((found.said, found.answers))
         self._steps.append(~np.arange(begin, begin + len(targets)))
         self._ranks.append(4 * came.places - 1)
+        self._turns.append(np.zeros(len(targets), np.int64) if turns is None else turns)
 
-    def meet(self, here: Numbers, came: Came, targets: Floats) -> None:
+    def meet(
+        self, here: Numbers, came: Came, targets: Floats, turns: Numbers | None = None
+    ) -> None:
         """Learn from events [K] of this batch, when their labels came and no sooner than they."""
         self._targets[here] = targets
+        self._met = np.concatenate([self._met, here])
         self._moments[0][here] = came.times
         self._steps.append(~here)
         self._ranks.append(np.maximum(4 * came.places - 1, 4 * here + 2))
-
-    def unlabelled(self, here: Numbers) -> NDArray[np.bool_]:
-        """Say which of some events [K] have no label yet."""
-        return np.isnan(self._targets[here])
+        self._turns.append(np.zeros(len(here), np.int64) if turns is None else turns)
 
     def lesson(self, known: float, place: int) -> Lesson:
         """Give what is to be done.
@@ -235,9 +265,8 @@ class Order:
         place
             How many events there were before it.
         """
-        steps = np.concatenate(self._steps)[
-            np.argsort(np.concatenate(self._ranks), kind="stable")
-        ].astype(np.int64)
+        order = np.lexsort((np.concatenate(self._turns), np.concatenate(self._ranks)))
+        steps = np.concatenate(self._steps)[order].astype(np.int64)
         targets = np.concatenate([self._targets, *self._old])
         last = np.full(len(targets), np.nan)
         places = np.zeros(len(targets), dtype=np.int64)
@@ -245,13 +274,15 @@ class Order:
         places[: self._events] = place + np.arange(self._events)
         if not self._said:
             rows = self._rows[0]
-            return Lesson(rows, targets, steps, *self._moved(), last, places)
+            moved = self._moved()
+            return Lesson(rows, targets, steps, *moved, last, places, met=self._met, begin=place)
         old = stacked(self._rows[1:])
         last[self._events :] = old.column(BEFORE).to_numpy(zero_copy_only=False)
         places[self._events :] = old.column(PLACE).to_numpy(zero_copy_only=False)
         rows = stacked([self._rows[0], old.select(self._rows[0].schema.names)])
         said, answers = self._spoken()
-        return Lesson(rows, targets, steps, *self._moved(), last, places, said, answers)
+        moved = self._moved()
+        return Lesson(rows, targets, steps, *moved, last, places, said, answers, self._met, place)
 
     def _moved(self) -> tuple[Numbers, Numbers]:
         return np.concatenate(self._times), np.concatenate(self._moments)
@@ -279,35 +310,3 @@ def _last_known(steps: Numbers, targets: Floats, known: float) -> Floats:
     found = np.empty(len(predicts))
     found[steps[predicts]] = values[np.searchsorted(learns, predicts)]
     return found
-
-
-def met_here(keys: pa.Array, came: Came, missed: Numbers) -> tuple[Numbers, Numbers]:
-    """Find the labels whose events are in the same batch.
-
-    Parameters
-    ----------
-    keys
-        The names of the batch's events [N].
-    came
-        Labels.
-    missed
-        Which of them to look at.
-
-    Returns
-    -------
-    tuple
-        The events and their labels, int64 [K] each. Of events of one name the newest is meant, as
-        where they wait, and of labels the first.
-    """
-    nobody = np.zeros(0, dtype=np.int64)
-    if not len(missed) or not len(keys):
-        return nobody, nobody
-    turned = keys_of(keys).take(pa.array(np.arange(len(keys))[::-1]))
-    wanted = keys_of(came.keys.take(pa.array(missed)))
-    last = pc.index_in(wanted, turned, skip_nulls=True)
-    there = np.flatnonzero(last.is_valid().to_numpy(zero_copy_only=False))
-    if not len(there):
-        return nobody, nobody
-    places = len(keys) - 1 - last.take(pa.array(there)).to_numpy().astype(np.int64)
-    events, first = np.unique(places, return_index=True)
-    return events, missed[there[first]]

@@ -129,7 +129,8 @@ def _said(pipeline: Pipeline) -> dict[str, Any]:
         "time": clockwork.column,
         "lateness": clockwork.lateness,
         "lanes": pipeline.lanes,
-        "lessons": None if pipeline.lessons is None else pipeline.lessons.to_json(),
+        "learn": True if pipeline.lessons is not None else None,
+        **({} if pipeline.lessons is None else pipeline.lessons.to_json()),
         "follows": pipeline.follows or None,  # which states of older versions do not name
     }
 
@@ -168,12 +169,15 @@ def _types(
         raw = pipeline.model.schema.raw
         needed = {*raw, pipeline.clockwork.column or raw[0]}
         named = stream.format != "csv"  # else the first line must be waited for
+        named = named and pipeline.lessons is None
         if named and not pipeline.keep and pipeline.windows is None and needed <= set(own):
             return own, None
     payloads = _first(pipeline, stream, begin, progress, stopping)
     if payloads is None:
         return None
     found = infer_types(payloads, stream.format, stream.columns) if len(payloads) else {}
+    if pipeline.lessons is not None and found:
+        _require_lessons(pipeline.lessons, found)
     if pipeline.model is not None:
         names = dict.fromkeys((*found, *own))
         return {name: own.get(name, found.get(name, "text")) for name in names}, None
@@ -215,6 +219,20 @@ def _first_labels(stream: Joined, lessons: Lessons) -> tuple[pa.Array, ColumnTyp
     wanted: ColumnType = "text" if kind == "text" else "number"
     decoder = Decoder({lessons.target: wanted}, second.format, second.columns, second.separator)
     return decoder.decode(payloads).rows.column(0), wanted
+
+
+def _require_lessons(lessons: Lessons, found: Mapping[str, ColumnType]) -> None:
+    """Check that the columns that labels come with are there."""
+    wanted = {} if lessons.key is None else {"key": lessons.key}
+    if lessons.key is None:  # else labels may come later, or elsewhere
+        wanted["target"] = lessons.target
+    for what, name in wanted.items():
+        if name not in found:
+            raise ColumnError(
+                f"the {what} {name!r} is not a column of the first records",
+                "a column that they have",
+                near(name, found),
+            )
 
 
 def _own_types(pipeline: Pipeline) -> dict[str, ColumnType]:

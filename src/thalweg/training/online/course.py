@@ -71,7 +71,10 @@ class Points:
         return self._last
 
     def add(self, values: Floats, told: Floats | None = None) -> None:
-        """Take values [N, K] in, NaN where unknown; K may grow. ``told`` [E] holds at the end."""
+        """Take values [N, K] in, NaN where unknown; K may grow.
+
+        ``told`` is what holds at the end, [E], or with each of them, [N, E].
+        """
         if not len(values):
             return
         told = np.zeros(0) if told is None else told
@@ -80,14 +83,16 @@ class Points:
         points = -(-self._seen // stride)
         self._sums = _grown(self._sums, points, values.shape[1], 0.0)
         self._counts = _grown(self._counts, points, values.shape[1], 0)
-        self._last = _grown(self._last, points, len(told), np.nan)
+        experts = told.shape[-1]
+        self._last = _grown(self._last, points, experts, np.nan)
         first = begin // stride
         cuts = np.maximum(np.arange(first, points) * stride - begin, 0)
         known = ~np.isnan(values)
         width = values.shape[1]
         self._sums[first:, :width] += np.add.reduceat(np.where(known, values, 0.0), cuts, axis=0)
         self._counts[first:, :width] += np.add.reduceat(known.astype(np.int64), cuts, axis=0)
-        self._last[first:, : len(told)] = told
+        ends = np.append(cuts[1:], len(values)) - 1
+        self._last[first:, :experts] = told[ends] if told.ndim == 2 else told
         while len(self._sums) > self._most:
             pairs = np.arange(0, len(self._sums), 2)
             self._sums = np.add.reduceat(self._sums, pairs, axis=0)

@@ -131,7 +131,9 @@ def _weigh(
         if numbers and not np.isnan(answers[r, 0]):
             scale[0] += 1
             apart = (answers[r, 0] - targets[r]) ** 2
-            scale[1] += (min(apart, 1e300) - scale[1]) / min(scale[0], 1000.0)
+            # One label that is out of all bounds is no measure of the others.
+            most = WORST * scale[1] if scale[1] > 0 else 1e300
+            scale[1] += (min(apart, most) - scale[1]) / min(scale[0], 1000.0)
         for e in range(experts):
             losses[s, e] = _loss(numbers, scale[1], said[r, e], targets[r])
         losses[s, experts] = _loss(numbers, scale[1], answers[r], targets[r])

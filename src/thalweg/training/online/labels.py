@@ -85,6 +85,13 @@ class Labels:
         found[rest] = np.where(codes < 0, np.nan, codes)
         return found
 
+    def there(self, cells: pa.Array) -> NDArray[np.bool_]:
+        """Say which cells [N] say something; no class gets a code by that."""
+        if self.numbers:
+            return ~np.isnan(self.read(cells))
+        found: NDArray[np.bool_] = cells.is_valid().to_numpy(zero_copy_only=False)
+        return found & ~is_missing_text(cells)
+
     def _code(self, values: pa.Array) -> NDArray[np.int64]:
         """Give distinct values [N] their codes, new ones to those that have none."""
         gone = is_missing_text(values)

@@ -44,6 +44,12 @@ BOUND: Final = 4.0
 LONGEST: Final = 20_000
 """After so many events without proof a contest ends, and another begins."""
 
+TRIAL: Final = 4_096
+"""After so many a challenger is given up: it costs as much as the head that it would replace."""
+
+HUGE: Final = 1e300
+"""Larger errors of numbers count as so large."""
+
 _Expert = TypeVar("_Expert", bound=Expert)
 
 
@@ -70,6 +76,8 @@ class Heard:
     vectors
         float32 [N, D]: the embedding of each row, where the trained network reads texts, pictures
         or the like; else None.
+    weights
+        float64 [L, experts]: what each expert counted at the last look before each label.
     """
 
     answers: NDArray[np.float64]
@@ -80,6 +88,7 @@ class Heard:
     unreadable: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     refused: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     vectors: NDArray[np.float32] | None = None
+    weights: NDArray[np.float64] | None = None
 
 
 @final
@@ -143,8 +152,12 @@ class Learner:
         self._model = model
         self._promoted = promoted
         self._hedge = Hedge(len(self._experts), numbers=labels.numbers)
+        self._weights = self._hedge.weights  # as they were at the last look
+        self._counted: list[tuple[int, NDArray[np.float64]]] = []  # of the rows at hand
         self._pairs = self._rivals()
-        self._contests = {name: _contest() for name in self._pairs}
+        self._contests = {
+            name: _contest(name) for name in (Slow.name, Frozen.name, Challenger.name)
+        }
         self._scale = 0.0  # of the errors of numbers: what the detector sees is relative to it
         self._apart: list[NDArray[np.float64]] = []  # these errors since the last look
         self._wide = model is not None and model.wide
@@ -203,6 +216,10 @@ class Learner:
         """Read labels [N]: codes of classes or numbers, float64; NaN where there is none."""
         return self._labels.read(cells)
 
+    def there(self, cells: pa.Array) -> NDArray[np.bool_]:
+        """Say which cells [N] hold a label, and learn of no class by that."""
+        return self._labels.there(cells)
+
     def named(self, codes: NDArray[np.int64]) -> pa.Array:
         """Give the classes of codes [N] as text; null for -1."""
         return self._labels.named(codes)
@@ -255,6 +272,8 @@ class Learner:
             unreadable = self._model.unreadable(encoded)
             refused = dict(encoded.refused)
         vectors, self._vectors = self._vectors, None
+        weights = [np.tile(held, (labels, 1)) for labels, held in self._counted]
+        self._counted.clear()
         return Heard(
             whole_answers,
             whole_said,
@@ -264,6 +283,7 @@ class Learner:
             unreadable,
             refused,
             vectors,
+            np.concatenate([*weights, np.zeros((0, len(self._experts)))]),
         )
 
     def _go(
@@ -333,13 +353,15 @@ class Learner:
         if not len(learned):
             return []
         losses = losses[part.steps < 0]
-        for name, contest in self._contests.items():
-            pairs = losses[:, list(self._pairs[name])]
+        for name, places in self._pairs.items():
+            contest = self._contests[name]
+            pairs = losses[:, list(places)]
             pairs = pairs[~np.isnan(pairs).any(axis=1)]
             contest.take(pairs[:, 0], pairs[:, 1])
         found = self._detector.take(self._errors(answers[learned], part.targets[learned]))
         drifts = [self.seen + place + 1 for place in found]
         self.seen += len(learned)
+        self._counted.append((len(learned), self._weights))
         self._drift |= bool(found)
         return drifts
 
@@ -350,7 +372,7 @@ class Learner:
         if not self.numbers:
             said = np.nan_to_num(answers, nan=-1.0).argmax(axis=1)
             return np.asarray(said != targets, dtype=np.float64)
-        apart: NDArray[np.float64] = np.abs(answers[:, 0] - targets)
+        apart: NDArray[np.float64] = np.minimum(np.abs(answers[:, 0] - targets), HUGE)
         self._apart.append(apart[np.isfinite(apart)])  # nothing was answered before any label
         if not self._scale:  # nothing to compare with yet
             return np.zeros(0)
@@ -359,6 +381,7 @@ class Learner:
 
     def _settle(self) -> None:
         """Do what is done every `SEGMENT` labels."""
+        self._weights = self._hedge.weights
         apart = np.concatenate([np.zeros(0), *self._apart])
         if len(apart):  # at the same labels, however they came in batches
             self._scale = float(np.median(apart))
@@ -369,11 +392,11 @@ class Learner:
             if isinstance(expert, Tree):
                 expert.weight = float(weight)
             expert.settle(news)
-        for name, contest in self._contests.items():
-            standing = contest.standing()
+        for name in list(self._pairs):
+            standing = self._contests[name].standing()
             if standing.verdict is None:
                 continue
-            self._contests[name] = _contest()  # first: the version that is kept goes on with it
+            self._contests[name] = _contest(name)  # first: what is kept goes on with it
             if standing.verdict == "promote":
                 self._promote(name, standing)
             elif name == Challenger.name:
@@ -383,7 +406,11 @@ class Learner:
         """Let a challenger take its champion's place: a new version."""
         if name == Slow.name:
             self._one(Champion).become(self._one(Slow).promote())
+            self._contests[Frozen.name] = _contest(Frozen.name)
             because = "the network that went on learning does better than the one before"
+        elif name == Frozen.name:
+            self._one(Champion).end()
+            because = "the trained model does better than the network that took its place"
         else:
             challenger = self._one(Challenger)
             self._one(Fast).restore(challenger.state_of_head())
@@ -403,6 +430,8 @@ class Learner:
             Slow.name: Champion.name if promoted else Frozen.name,
             Challenger.name: Fast.name,
         }
+        if promoted:
+            rivals[Frozen.name] = Champion.name
         return {
             one: (places[champion], places[one])
             for one, champion in rivals.items()
@@ -435,7 +464,7 @@ class Learner:
             for key, array in part.arrays.items()
         }
         apart = np.concatenate(self._apart) if self._apart else np.zeros(0)
-        return State(facts, {**arrays, "apart": apart})
+        return State(facts, {**arrays, "apart": apart, "weights": self._weights.copy()})
 
     def go_back(self, state: State, version: int, champion: Model | None = None) -> None:
         """Be what `state` gave, but know the classes and categories that came since.
@@ -493,6 +522,7 @@ class Learner:
         self.seen, self.version = facts["seen"], facts["version"]
         self._newest, self._drift = max(self._newest, facts["newest"]), facts["drift"]
         self._scale = facts["scale"]
+        self._weights = state.arrays["weights"].copy()
         self._apart = [state.arrays["apart"].copy()] if len(state.arrays["apart"]) else []
 
 
@@ -508,5 +538,5 @@ def _widened(given: NDArray[np.float64] | None, shape: tuple[int, ...]) -> NDArr
     return made
 
 
-def _contest() -> Contest:
-    return Contest(BOUND, most=LONGEST)
+def _contest(name: str) -> Contest:
+    return Contest(BOUND, most=TRIAL if name == Challenger.name else LONGEST)

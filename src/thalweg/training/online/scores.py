@@ -138,7 +138,7 @@ class Scores:
         said
             float64 [N, E, W]: what each expert said.
         weights
-            float64 [E]: what each expert counts now.
+            float64 [E]: what each expert counts now; or with each label that is no NaN, [L, E].
         """
         there = ~np.isnan(targets)
         if not there.all():
@@ -172,8 +172,10 @@ class Scores:
     ) -> tuple[Floats, Floats, Floats]:
         """Judge classes: errors [N, 3], losses [N, 3] and pairs of class and answer [N, 2]."""
         codes = targets.astype(np.int64)
+        # How many classes were known with each label, however many a batch brings.
+        classes = np.maximum.accumulate(np.maximum(codes + 1, len(self._known)))
         commonest, costs = self._majority(codes)
-        wrong, loss, guess = _judged(answers, codes, len(self._known))
+        wrong, loss, guess = _judged(answers, codes, classes)
         errors = np.stack([wrong, before != targets, commonest != codes], axis=1)
         losses = np.stack([loss, np.full(len(codes), np.nan), costs], axis=1)
         return errors.astype(np.float64), losses, np.stack([targets, guess], axis=1)
@@ -226,7 +228,7 @@ class Scores:
         else:
             codes = np.repeat(targets.astype(np.int64), experts)
             flat = said.reshape(rows * experts, width)
-            wrong, loss, _ = _judged(flat, codes, len(self._known))
+            wrong, loss, _ = _judged(flat, codes, codes + 1)  # the silent ones are left out below
             errors, losses = wrong.reshape(rows, experts), loss.reshape(rows, experts)
             silent = np.isnan(said).any(axis=2)
             errors, losses = np.where(silent, np.nan, errors), np.where(silent, np.nan, losses)
@@ -428,7 +430,7 @@ class _Sums:
         self.main, self.truths, self.guesses = map(unpacked, state)
 
 
-def _judged(answers: Floats, codes: Numbers, classes: int) -> tuple[Floats, Floats, Floats]:
+def _judged(answers: Floats, codes: Numbers, classes: Numbers) -> tuple[Floats, Floats, Floats]:
     """Judge probabilities [N, W]: wrong [N], log loss [N], and the likeliest class, -1 for none."""
     silent = np.isnan(answers).any(axis=1)
     guess = np.where(silent, -1, np.nan_to_num(answers).argmax(axis=1))
@@ -436,7 +438,7 @@ def _judged(answers: Floats, codes: Numbers, classes: int) -> tuple[Floats, Floa
     given = np.zeros(len(codes))
     given[inside] = answers[np.flatnonzero(inside), codes[inside]]
     loss = -np.log(np.clip(given, _LEAST, 1.0))
-    loss = np.where(silent, np.log(max(classes, 2)), loss)
+    loss = np.where(silent, np.log(np.maximum(classes, 2)), loss)
     return (guess != codes).astype(np.float64), loss, guess.astype(np.float64)
 
 

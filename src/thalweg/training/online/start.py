@@ -150,15 +150,26 @@ def warm(
     OptionError
         Where the model predicts neither classes nor a number.
     """
+    require_learnable(model)
+    numbers = model.task == "regression"
+    labels = Labels(numbers=numbers, classes=model.classes, target=model.schema.target)
+    return _learner(Reader(model.schema), labels, model, WARM, wishes, promoted)
+
+
+def require_learnable(model: Model) -> None:
+    """Refuse a model that cannot be learned on from labels that come one by one.
+
+    Raises
+    ------
+    OptionError
+        Where it predicts neither classes nor a number.
+    """
     if model.task not in {"regression", "binary", "multiclass"}:
         raise OptionError(
             f"a model whose task is {model.task}",
             "one of classes or of a number, to learn on from labels that come one by one",
-            "Stream it without --learn.",
+            "Use it as it is, without learning.",
         )
-    numbers = model.task == "regression"
-    labels = Labels(numbers=numbers, classes=model.classes, target=model.schema.target)
-    return _learner(Reader(model.schema), labels, model, WARM, wishes, promoted)
 
 
 def _learner(

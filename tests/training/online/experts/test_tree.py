@@ -9,7 +9,7 @@ import pytest
 from thalweg.core.errors import ArtifactError, OptionError
 from thalweg.training.online.base import News, Script, State
 from thalweg.training.online.check import play, require_equal, stream, through_disk
-from thalweg.training.online.experts.tree import PATIENCE, Tree
+from thalweg.training.online.experts.tree import PATIENCE, REST, Tree
 from thalweg.training.online.nominal import Nominal
 
 
@@ -48,8 +48,9 @@ def test_unheard_it_sleeps_and_a_change_wakes_it() -> None:
     other = Tree(numbers=False)
     other.restore(through_disk(asleep))
     for one in (expert, other):
-        one.settle(News(9, 1000))
-        assert not spoken(one, script)
+        for labels in range(REST - 1):  # too early to be woken up
+            one.settle(News(labels, 1000, drift=True))
+            assert not spoken(one, script)
         one.settle(News(10, 1000, drift=True))
         assert not spoken(one, script)  # a fresh one has nothing to say yet
         said = np.full((600, 2), np.nan)

@@ -33,6 +33,8 @@ class Challenger(Expert):
         self._numbers = numbers
         self._seed = seed
         self._begun = 0
+        self._since = 0  # settles since it began or ended, and how many it rests after an end
+        self._rest = 0
         self._head: Fast | None = None
 
     def run(self, script: Script, said: NDArray[np.float64]) -> None:
@@ -41,15 +43,16 @@ class Challenger(Expert):
             self._head.run(script, said)
 
     def settle(self, news: News) -> None:
-        """Begin anew after a change, unless a head is at it already."""
-        if self._head is None and news.drift:
+        """Begin anew after a change, unless a head is at it already or gave up of late."""
+        self._since += 1
+        if self._head is None and news.drift and self._since > self._rest:
             self._begin()
         elif self._head is not None:
             self._head.settle(news)
 
     def end(self) -> None:
-        """Say nothing any more, until the next change."""
-        self._head = None
+        """Say nothing any more, until a change after as long a time as the head was at it."""
+        self._head, self._rest, self._since = None, self._since, 0
 
     def state_of_head(self) -> State:
         """Give what the head has learned; there is one."""
@@ -59,7 +62,12 @@ class Challenger(Expert):
 
     def state(self) -> State:
         """Give all that it has learned."""
-        facts = {"begun": self._begun, "there": self._head is not None}
+        facts = {
+            "begun": self._begun,
+            "there": self._head is not None,
+            "since": self._since,
+            "rest": self._rest,
+        }
         if self._head is None:
             return State(facts)
         own = self._head.state()
@@ -71,9 +79,11 @@ class Challenger(Expert):
         if state.facts["there"]:
             self._begun -= 1
             self._begin().restore(State(state.facts["head"], state.arrays))
+        self._since, self._rest = state.facts["since"], state.facts["rest"]
 
     def _begin(self) -> Fast:
         """Make a head that knows nothing."""
         self._head = Fast(numbers=self._numbers, seed=derive(self._seed, str(self._begun)))
         self._begun += 1
+        self._since = 0
         return self._head

@@ -39,7 +39,7 @@ RATE: Final = 1.0
 """The rate of learning as a share of the trained model's peak."""
 
 BOOST: Final = 3.0
-"""How much higher the rate is after a change."""
+"""How much higher the rate is after a change, for classes. Numbers have no bound that holds it."""
 
 BOOSTED: Final = 8
 """For how many settles it is."""
@@ -70,6 +70,7 @@ class Slow(Expert):
 
     def __init__(self, model: Model, *, budget: int = 1, rate: float = RATE, seed: int = 0) -> None:
         require_single(model)
+        self._boost = 1.0 if model.task == "regression" else BOOST
         self._model = model
         self._network = copy.deepcopy(model.network).eval()
         self._rate = model.recipe.learning_rate * rate
@@ -117,7 +118,7 @@ class Slow(Expert):
         if recent == 0:
             return
         for group in self._optimizer.param_groups:
-            group["lr"] = self._rate * group["rate"] * (BOOST if self._boosted else 1.0)
+            group["lr"] = self._rate * group["rate"] * (self._boost if self._boosted else 1.0)
         with torch.random.fork_rng(devices=[]):
             for _ in range(self._budget):
                 self._step(self._drawn(self._ring, self._reservoir, recent))

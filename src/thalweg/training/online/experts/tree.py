@@ -19,6 +19,11 @@ LEAST_WEIGHT: Final = 0.05
 PATIENCE: Final = 3
 """For so many settles before it sleeps."""
 
+REST: Final = 4
+LONGEST: Final = 6
+"""For so many settles it sleeps at least, and twice as long each time after, so many times: streams
+whose errors come in runs seem to change all the time."""
+
 TRIAL: Final = 2048
 """For how many labels a tree that was begun after a change may try to be better."""
 
@@ -54,7 +59,8 @@ class Tree(Expert):
     Where a change was confirmed another tree begins beside it; the better one of the two stays (so
     Bifet and Gavalda 2009, of the whole tree). It costs a hundred microseconds an event, so it
     rests while nobody hears it: with less than a twentieth of the hedge's weight for 3 settles it
-    says and learns nothing, until a change is confirmed, when a fresh one tries again.
+    says and learns nothing, until a change is confirmed, when a fresh one tries again; each time it
+    sleeps twice as long at least.
 
     Parameters
     ----------
@@ -84,6 +90,8 @@ class Tree(Expert):
         self._age = 0
         self._unheard = 0
         self._asleep = False
+        self._sleeps = 0  # how often it fell asleep, and for how many settles it has by now
+        self._rested = 0
         # For each column how many values came, their mean and squared deviations, and the scale.
         self._scales = np.zeros((4, 0))
 
@@ -106,7 +114,8 @@ class Tree(Expert):
     def settle(self, news: News) -> None:
         """Sleep, wake, or let the better one of two trees stay."""
         if self._asleep:
-            if news.drift:
+            self._rested += 1
+            if news.drift and self._rested >= REST << min(self._sleeps - 1, LONGEST):
                 self._asleep, self._unheard, self._main = False, 0, self._fresh()
             return
         self._unheard = self._unheard + 1 if self.weight < LEAST_WEIGHT else 0
@@ -117,15 +126,17 @@ class Tree(Expert):
                 self._other = None
         if news.drift and self._other is None:
             self._other, self._losses, self._age = self._fresh(), [0.0, 0.0], 0
-            self._unheard = 0
         if self._unheard >= PATIENCE:
             self._asleep, self._main, self._other = True, None, None
+            self._sleeps, self._rested = self._sleeps + 1, 0
 
     def state(self) -> State:
         """See `Expert.state`."""
         facts = {
             "unheard": self._unheard,
             "asleep": self._asleep,
+            "sleeps": self._sleeps,
+            "rested": self._rested,
             "age": self._age,
             "losses": list(self._losses),
             "main": None if self._main is None else graph.dump(self._main),
@@ -143,6 +154,7 @@ class Tree(Expert):
         """
         facts: Mapping[str, Any] = state.facts
         self._unheard, self._asleep = facts["unheard"], facts["asleep"]
+        self._sleeps, self._rested = facts["sleeps"], facts["rested"]
         self._age, self._losses = facts["age"], list(facts["losses"])
         self._main = None if facts["main"] is None else graph.load(facts["main"])
         self._other = None if facts["other"] is None else graph.load(facts["other"])
