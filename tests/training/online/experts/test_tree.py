@@ -9,7 +9,7 @@ import pytest
 from thalweg.core.errors import ArtifactError, OptionError
 from thalweg.training.online.base import News, Script, State
 from thalweg.training.online.check import play, require_equal, stream, through_disk
-from thalweg.training.online.experts.tree import PATIENCE, REST, Tree
+from thalweg.training.online.experts.tree import REST, Tree
 from thalweg.training.online.nominal import Nominal
 
 
@@ -37,7 +37,7 @@ def test_after_a_change_another_tree_may_take_its_place() -> None:
 def test_unheard_it_sleeps_and_a_change_wakes_it() -> None:
     script, expert = stream(600, 2), Tree(numbers=False)
     play(expert, script)
-    for labels in range(PATIENCE):
+    for labels in range(2):
         assert spoken(expert, script)
         expert.weight = 0.009
         expert.settle(News(labels, 1000))
@@ -68,7 +68,7 @@ def spoken(expert: Tree, script: Script) -> bool:
 def test_heard_now_and_then_it_stays_awake() -> None:
     expert = Tree(numbers=False)
     for labels in range(40):
-        expert.weight = 0.5 if labels % PATIENCE == 0 else 0.0
+        expert.weight = 0.9 if labels % 2 == 0 else 0.1
         expert.settle(News(labels, 1000))
     assert not expert.state().facts["asleep"]
 

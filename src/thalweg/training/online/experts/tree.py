@@ -13,11 +13,11 @@ from thalweg.core.errors import OptionError
 from thalweg.training.online import graph
 from thalweg.training.online.base import Expert, Inputs, News, Script, State
 
-LEAST_WEIGHT: Final = 0.05
-"""Below this share of the hedge's weight nobody hears what it says."""
+LEAST_WEIGHT: Final = 0.3
+"""Below this share of the hedge's weight, on average, it is not worth ten times what others cost."""
 
-PATIENCE: Final = 3
-"""For so many settles before it sleeps."""
+PATIENCE: Final = 4
+"""Over about how many settles that average reaches; it begins with a half."""
 
 REST: Final = 4
 LONGEST: Final = 6
@@ -58,7 +58,7 @@ class Tree(Expert):
 
     Where a change was confirmed another tree begins beside it; the better one of the two stays (so
     Bifet and Gavalda 2009, of the whole tree). It costs a hundred microseconds an event, so it
-    rests while nobody hears it: with less than a twentieth of the hedge's weight for 3 settles it
+    rests while few hear it: with less than three tenths of the hedge's weight over some settles it
     says and learns nothing, until a change is confirmed, when a fresh one tries again; each time it
     sleeps twice as long at least.
 
@@ -88,7 +88,7 @@ class Tree(Expert):
         self._other: Any = None
         self._losses = [0.0, 0.0]
         self._age = 0
-        self._unheard = 0
+        self._heard = 0.5
         self._asleep = False
         self._sleeps = 0  # how often it fell asleep, and for how many settles it has by now
         self._rested = 0
@@ -116,9 +116,9 @@ class Tree(Expert):
         if self._asleep:
             self._rested += 1
             if news.drift and self._rested >= REST << min(self._sleeps - 1, LONGEST):
-                self._asleep, self._unheard, self._main = False, 0, self._fresh()
+                self._asleep, self._heard, self._main = False, 0.5, self._fresh()
             return
-        self._unheard = self._unheard + 1 if self.weight < LEAST_WEIGHT else 0
+        self._heard += (self.weight - self._heard) / PATIENCE
         if self._other is not None:
             if self._age >= PROVED and self._losses[1] < self._losses[0]:
                 self._main, self._other = self._other, None
@@ -126,14 +126,14 @@ class Tree(Expert):
                 self._other = None
         if news.drift and self._other is None:
             self._other, self._losses, self._age = self._fresh(), [0.0, 0.0], 0
-        if self._unheard >= PATIENCE:
+        if self._heard < LEAST_WEIGHT:
             self._asleep, self._main, self._other = True, None, None
             self._sleeps, self._rested = self._sleeps + 1, 0
 
     def state(self) -> State:
         """See `Expert.state`."""
         facts = {
-            "unheard": self._unheard,
+            "heard": self._heard,
             "asleep": self._asleep,
             "sleeps": self._sleeps,
             "rested": self._rested,
@@ -153,7 +153,7 @@ class Tree(Expert):
             Where the trees are not River's.
         """
         facts: Mapping[str, Any] = state.facts
-        self._unheard, self._asleep = facts["unheard"], facts["asleep"]
+        self._heard, self._asleep = facts["heard"], facts["asleep"]
         self._sleeps, self._rested = facts["sleeps"], facts["rested"]
         self._age, self._losses = facts["age"], list(facts["losses"])
         self._main = None if facts["main"] is None else graph.load(facts["main"])
