@@ -37,7 +37,7 @@ def test_after_a_change_another_tree_may_take_its_place() -> None:
 def test_unheard_it_sleeps_and_a_change_wakes_it() -> None:
     script, expert = stream(600, 2), Tree(numbers=False)
     play(expert, script)
-    for labels in range(2):
+    for labels in range(4):
         assert spoken(expert, script)
         expert.weight = 0.009
         expert.settle(News(labels, 1000))

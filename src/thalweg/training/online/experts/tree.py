@@ -14,7 +14,7 @@ from thalweg.training.online import graph
 from thalweg.training.online.base import Expert, Inputs, News, Script, State
 
 LEAST_WEIGHT: Final = 0.3
-"""Below this share of the hedge's weight, on average, it is not worth ten times what others cost."""
+"""Below this share of the hedge's weight, on average, it is not worth its time."""
 
 PATIENCE: Final = 4
 """Over about how many settles that average reaches; it begins with a half."""
