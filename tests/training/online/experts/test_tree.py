@@ -65,6 +65,15 @@ def spoken(expert: Tree, script: Script) -> bool:
     return bool(np.isfinite(said[0]).all())
 
 
+def test_where_columns_and_classes_are_many_it_sleeps_for_good() -> None:
+    expert, script = Tree(numbers=False), stream(600, 30)
+    expert.run(script, np.full((600, 30), np.nan))
+    expert.weight = 1.0
+    for labels in range(9):
+        expert.settle(News(labels, 1000, drift=True))
+    assert expert.state().facts["asleep"]
+
+
 def test_heard_now_and_then_it_stays_awake() -> None:
     expert = Tree(numbers=False)
     for labels in range(40):

@@ -19,6 +19,9 @@ LEAST_WEIGHT: Final = 0.3
 PATIENCE: Final = 4
 """Over about how many settles that average reaches; it begins with a half."""
 
+CELLS: Final = 100
+"""With more columns, multiplied by classes, an event costs a millisecond: then it sleeps."""
+
 REST: Final = 4
 LONGEST: Final = 6
 """For so many settles it sleeps at least, and twice as long each time after, so many times: streams
@@ -60,7 +63,7 @@ class Tree(Expert):
     Bifet and Gavalda 2009, of the whole tree). It costs a hundred microseconds an event, so it
     rests while few hear it: with less than three tenths of the hedge's weight over some settles it
     says and learns nothing, until a change is confirmed, when a fresh one tries again; each time it
-    sleeps twice as long at least.
+    sleeps twice as long at least. Where columns and classes are many it soon sleeps for good.
 
     Parameters
     ----------
@@ -90,6 +93,8 @@ class Tree(Expert):
         self._age = 0
         self._heard = 0.5
         self._asleep = False
+        self._columns = 0
+        self._classes: set[int] = set()  # those that it learned from
         self._sleeps = 0  # how often it fell asleep, and for how many settles it has by now
         self._rested = 0
         # For each column how many values came, their mean and squared deviations, and the scale.
@@ -101,6 +106,10 @@ class Tree(Expert):
         if self._asleep:
             said[steps[steps >= 0]] = np.nan
             return
+        self._columns = script.inputs.numbers.shape[1] + script.inputs.units.shape[1]
+        if not self._numbers:
+            learned = script.targets[~steps[steps < 0]]
+            self._classes.update(learned[~np.isnan(learned)].astype(int).tolist())
         rows, places = np.unique(np.where(steps < 0, ~steps, steps), return_inverse=True)
         cells = _cells(script.inputs, rows)
         targets = np.clip(script.targets[rows], -_HUGE, _HUGE).tolist()  # their squares are finite
@@ -115,7 +124,11 @@ class Tree(Expert):
         """Sleep, wake, or let the better one of two trees stay."""
         if self._asleep:
             self._rested += 1
-            if news.drift and self._rested >= REST << min(self._sleeps - 1, LONGEST):
+            if (
+                not self._large
+                and news.drift
+                and self._rested >= REST << min(self._sleeps - 1, LONGEST)
+            ):
                 self._asleep, self._heard, self._main = False, 0.5, self._fresh()
             return
         self._heard += (self.weight - self._heard) / PATIENCE
@@ -126,13 +139,20 @@ class Tree(Expert):
                 self._other = None
         if news.drift and self._other is None:
             self._other, self._losses, self._age = self._fresh(), [0.0, 0.0], 0
-        if self._heard < LEAST_WEIGHT:
+        if self._heard < LEAST_WEIGHT or self._large:
             self._asleep, self._main, self._other = True, None, None
             self._sleeps, self._rested = self._sleeps + 1, 0
+
+    @property
+    def _large(self) -> bool:
+        """Whether an event costs too much."""
+        return self._columns * len(self._classes) > CELLS
 
     def state(self) -> State:
         """See `Expert.state`."""
         facts = {
+            "columns": self._columns,
+            "classes": sorted(self._classes),
             "heard": self._heard,
             "asleep": self._asleep,
             "sleeps": self._sleeps,
@@ -155,6 +175,7 @@ class Tree(Expert):
         facts: Mapping[str, Any] = state.facts
         self._heard, self._asleep = facts["heard"], facts["asleep"]
         self._sleeps, self._rested = facts["sleeps"], facts["rested"]
+        self._columns, self._classes = facts["columns"], set(facts["classes"])
         self._age, self._losses = facts["age"], list(facts["losses"])
         self._main = None if facts["main"] is None else graph.load(facts["main"])
         self._other = None if facts["other"] is None else graph.load(facts["other"])
