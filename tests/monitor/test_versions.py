@@ -174,7 +174,10 @@ def test_killed_at_any_moment_everything_is_whole(tmp_path: Path) -> None:
     seen = []
     for _ in range(8):
         worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WORKER, str(folder)],
+            env={name: one for name, one in os.environ.items() if not name.startswith("COVERAGE_")},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert worker.stdout is not None
         assert worker.stdout.readline() == "on\n"

@@ -26,7 +26,9 @@ from thalweg.core.errors import LostConnectionError
 from thalweg.sources.streams import open_publisher, open_stream
 from thalweg.sources.streams.base import Writer
 
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+# Whoever is killed while coverage writes its file leaves one that cannot be read.
+UNCOVERED = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+ONE_THREAD = {**UNCOVERED, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 START = 1_700_000_000
 
 # Children are forked, so that what is slow to import is imported once. Each is killed at a random
