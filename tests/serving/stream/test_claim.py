@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import chaos
 import pytest
 
 from thalweg.serving.stream.claim import Lock, Members, next_fence
@@ -39,6 +40,7 @@ class Child:
     def __init__(self, code: str, path: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, str(path)],
+            env=chaos.UNCOVERED,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import chaos
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -75,7 +76,9 @@ def test_killed_writers_leave_each_record_once(tmp_path: Path) -> None:
     for fence in range(1, 4):
         running = [
             subprocess.Popen(
-                [sys.executable, "-c", PRODUCER, uri, name, str(fence)], stdout=subprocess.PIPE
+                [sys.executable, "-c", PRODUCER, uri, name, str(fence)],
+                env=chaos.UNCOVERED,
+                stdout=subprocess.PIPE,
             )
             for name in ("a", "b")
         ]
