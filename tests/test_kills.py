@@ -6,7 +6,6 @@ The run ends as if it had never been killed, and nothing is left that loads wron
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from processes import ONE_THREAD
 from thalweg.core.progress import Silent
 from thalweg.data.cache import Cache
 from thalweg.data.parts import Wishes
@@ -23,8 +23,6 @@ from thalweg.data.prepare import prepare
 from thalweg.data.shards import Shards, read_all
 from thalweg.data.split import FOLDED_ROWS, Split
 from thalweg.sources import open_source
-
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 # Children are forked, so that what is slow to import is imported once.
 SCRIPT = """

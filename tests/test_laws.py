@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import thalweg
+from processes import ONE_THREAD
 from thalweg.core.errors import ArtifactError, OptionError
 from thalweg.data.infer import fit_schema
 from thalweg.models.model import Model
@@ -27,7 +28,6 @@ from thalweg.stats import TableSummary
 DATA = Path(os.environ.get("THALWEG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PACKAGE = Path(thalweg.__file__).parent
 RECIPE = {"members": 2, "width": 16, "embedding": 4, "epochs": 3, "batch_size": 64}
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE.parent)}
 
 
 def table(rows: int = 500, seed: int = 0) -> pl.DataFrame:

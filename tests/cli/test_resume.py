@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from processes import UNCOVERED
 from thalweg.cli.main import main
 
 EPOCHS = 40
@@ -59,7 +60,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(folder, "unbroken")) == 0
-    running = subprocess.Popen([sys.executable, "-c", EAGER, *command(folder, "killed")])
+    running = subprocess.Popen(
+        [sys.executable, "-c", EAGER, *command(folder, "killed")], env=UNCOVERED
+    )
     while epochs_saved(folder) < 3:
         assert running.poll() is None, "the run ended before it could be killed"
         time.sleep(0.02)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from processes import UNCOVERED
 from thalweg.core.errors import SourceError
 from thalweg.data.cache import CONTENTS, Cache, default_folder, key_of
 
@@ -68,7 +69,7 @@ with Cache(Path({str(tmp_path)!r})).building("a") as folder:
     (folder / "some.bin").write_bytes(b"1" * 1000)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", script], check=False)
+    subprocess.run([sys.executable, "-c", script], check=False, env=UNCOVERED)
     cache = Cache(tmp_path)
     assert len(list(tmp_path.glob(".*.partial"))) == 1
     assert cache.find("a") is None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from processes import UNCOVERED
 from thalweg.core.errors import ArtifactError, OptionError
 from thalweg.monitor.versions import ORDER, RECORD, Versions
 
@@ -175,7 +176,7 @@ def test_killed_at_any_moment_everything_is_whole(tmp_path: Path) -> None:
     for _ in range(8):
         worker = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(folder)],
-            env={name: one for name, one in os.environ.items() if not name.startswith("COVERAGE_")},
+            env=UNCOVERED,
             stdout=subprocess.PIPE,
             text=True,
         )

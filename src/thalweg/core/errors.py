@@ -51,6 +51,22 @@ class OptionError(ThalwegError):
     """An argument or option that cannot be."""
 
 
+def not_installed(what: str, package: str, extra: str) -> OptionError:
+    """Say that something needs a package of an extra.
+
+    Examples
+    --------
+    >>> str(not_installed("the expert tree", "river", "online"))
+    "the expert tree needs river, which is not installed; expected an installation with it. Run: \
+pip install 'thalweg[online]'."
+    """
+    return OptionError(
+        f"{what} needs {package}, which is not installed",
+        "an installation with it",
+        f"Run: pip install 'thalweg[{extra}]'.",
+    )
+
+
 class SourceError(ThalwegError):
     """Rows that cannot be read, or a place that cannot be written."""
 

@@ -9,13 +9,14 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thalweg.core.errors import OptionError, near
+from thalweg.core.errors import OptionError, near, not_installed
 from thalweg.stats.parsing import canonical_text, read_numbers
 
 FOREST: Final = "forest"
@@ -41,15 +42,8 @@ def require_rivals(names: Sequence[str]) -> None:
             raise OptionError(
                 f"there is no rival {name!r}", "some of " + ", ".join(RIVALS), near(name, RIVALS)
             )
-    if names:
-        try:
-            import river  # noqa: F401
-        except ImportError as error:
-            raise OptionError(
-                f"the rival {names[0]!r} needs the package river, which is not installed",
-                "it to be there",
-                "Install it with: pip install 'thalweg[online]'.",
-            ) from error
+    if names and find_spec("river") is None:
+        raise not_installed(f"the rival {names[0]!r}", "river", "online")
 
 
 @final

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,14 +20,12 @@ import numpy as np
 import pyarrow as pa
 
 import servers
+from processes import ONE_THREAD
 from thalweg import api
 from thalweg.core.errors import LostConnectionError
 from thalweg.sources.streams import open_publisher, open_stream
 from thalweg.sources.streams.base import Writer
 
-# Whoever is killed while coverage writes its file leaves one that cannot be read.
-UNCOVERED = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-ONE_THREAD = {**UNCOVERED, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 START = 1_700_000_000
 
 # Children are forked, so that what is slow to import is imported once. Each is killed at a random

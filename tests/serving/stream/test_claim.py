@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import chaos
 import pytest
 
+from processes import UNCOVERED
 from thalweg.serving.stream.claim import Lock, Members, next_fence
 
 HOLD = """
@@ -40,7 +40,7 @@ class Child:
     def __init__(self, code: str, path: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, str(path)],
-            env=chaos.UNCOVERED,
+            env=UNCOVERED,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -17,6 +17,7 @@ from typing import Any
 import chaos
 import pytest
 
+from processes import ONE_THREAD
 from thalweg import api
 from thalweg.serving.stream import checkpoint
 from thalweg.serving.stream.claim import Lock
@@ -39,7 +40,7 @@ class Process:
         self.told = ""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "thalweg", *words],
-            env=chaos.ONE_THREAD,
+            env=ONE_THREAD,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -265,7 +266,7 @@ def test_once_waits_for_room_too(begin: Begin) -> None:
     with Log(Path("events")) as log:
         log.append(events(0, 100))
     words = [sys.executable, "-c", ONCE, "state"]
-    done = subprocess.run(words, env=chaos.ONE_THREAD, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert len([one for one in said["notes"] if "waiting" in one]) == 1, said

@@ -11,12 +11,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import chaos
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processes import UNCOVERED
 from thalweg.core.errors import SourceError
 from thalweg.sources.streams.appender import Appender, Share
 from thalweg.sources.streams.base import FencedError, LostRecordsError, Writer
@@ -77,7 +77,7 @@ def test_killed_writers_leave_each_record_once(tmp_path: Path) -> None:
         running = [
             subprocess.Popen(
                 [sys.executable, "-c", PRODUCER, uri, name, str(fence)],
-                env=chaos.UNCOVERED,
+                env=UNCOVERED,
                 stdout=subprocess.PIPE,
             )
             for name in ("a", "b")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ Reading = Callable[[Script, Model], Script]
 def given(request: Any, modelling: Modelling, readable: Reading) -> Any:
     """Give a way to make an expert, a way to make streams for it, and how close is equal."""
     name, classes = request.param
-    found = getattr(import_module(f"thalweg.training.online.experts.{name}"), EXPERTS[name])
+    found: Any = EXPERTS[name]
 
     def make() -> Expert:
         return found(modelling(classes)) if name in TRAINED else found(numbers=classes == 0)
@@ -39,10 +38,9 @@ def given(request: Any, modelling: Modelling, readable: Reading) -> Any:
 def test_every_expert_is_in_the_list() -> None:
     files = {path.stem for path in Path(room.__file__).parent.glob("*.py")} - {"__init__"}
     assert files == set(EXPERTS)
-    for file, name in EXPERTS.items():
-        found = getattr(import_module(f"thalweg.training.online.experts.{file}"), name)
+    for name, found in EXPERTS.items():
         assert issubclass(found, Expert)
-        assert found.name == file
+        assert found.__module__ == f"{room.__name__}.{name}"
 
 
 @pytest.mark.parametrize(("delay", "odd"), [(0, False), (5, True)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from thalweg.core.errors import OptionError
+from thalweg.core.errors import not_installed
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -24,11 +24,7 @@ def compiled(function: _Function) -> _Function:
     try:
         from numba import njit
     except ImportError:
-        raise OptionError(
-            "learning record by record needs numba, which is not installed",
-            "an installation with it",
-            "Run: pip install 'thalweg[online]'.",
-        ) from None
+        raise not_installed("learning record by record", "numba", "online") from None
     try:
         return cast("_Function", njit(function, cache=True, error_model="numpy"))
     except RuntimeError:  # nowhere to keep it: compiled anew in each process

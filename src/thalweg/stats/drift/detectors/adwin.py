@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import math
 from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.stats.drift.detectors.base import Detector, damaged, river_missing
+from thalweg.stats.drift.detectors.base import Detector, damaged, river_drift, taken
 
 
 @final
@@ -36,24 +35,13 @@ class Adwin(Detector):
     name: ClassVar[str] = "adwin"
 
     def __init__(self, delta: float = 0.002) -> None:
-        try:
-            from river.drift import ADWIN
-        except ImportError:
-            raise river_missing() from None
-        self._make = ADWIN
+        self._make = river_drift().ADWIN
         self._delta = delta
-        self._river = ADWIN(delta=delta)
+        self._river = self._make(delta=delta)
 
     def take(self, values: NDArray[np.float64]) -> list[int]:
         """Take values in; see `Detector.take`."""
-        found = []
-        for place, value in enumerate(values.tolist()):
-            if not math.isfinite(value):
-                continue
-            self._river.update(value)
-            if self._river.drift_detected:
-                found.append(place)
-        return found
+        return taken(self._river, values, 0)[0]
 
     @property
     def stretch(self) -> int:

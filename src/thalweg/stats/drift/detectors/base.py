@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.core.errors import ArtifactError, OptionError
+from thalweg.core.errors import ArtifactError, not_installed
 
 SEED: Final = 0
 """Of the one detector that draws at random: the same values give the same drifts."""
@@ -72,12 +72,46 @@ class Detector(ABC):
         """
 
 
-def river_missing() -> OptionError:
-    """Say that River is not installed."""
-    return OptionError(
-        "detectors of drift need River, which is not installed",
-        "pip install 'thalweg[online]'",
-    )
+def river_drift() -> Any:
+    """Give River's module of detectors.
+
+    Raises
+    ------
+    OptionError
+        Where River is not installed.
+    """
+    try:
+        from river import drift
+    except ImportError:
+        raise not_installed("a detector of drift", "river", "online") from None
+    return drift
+
+
+def taken(river: Any, values: NDArray[np.float64], since: int) -> tuple[list[int], int]:
+    """Let one of River's detectors take values in, one by one: it knows no other way.
+
+    Parameters
+    ----------
+    river
+        River's detector; it begins anew after a drift.
+    values
+        float64 [N]; those that are not finite are passed over.
+    since
+        How many values it took since its last drift.
+
+    Returns
+    -------
+    tuple
+        The places of drifts in ``values``, and how many values were taken since the last one.
+    """
+    found: list[int] = []
+    for place in np.flatnonzero(np.isfinite(values)).tolist():
+        river.update(float(values[place]))
+        since += 1
+        if river.drift_detected:
+            found.append(place)
+            since = 0
+    return found, since
 
 
 def damaged(name: str, found: object) -> ArtifactError:

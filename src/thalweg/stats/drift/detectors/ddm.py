@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.core.errors import OptionError
-from thalweg.stats.drift.detectors.base import Detector, damaged, river_missing
+from thalweg.stats.drift.detectors.base import Detector, damaged, river_drift, taken
 
 
 @final
@@ -31,12 +30,8 @@ class Ddm(Detector):
     name: ClassVar[str] = "ddm"
 
     def __init__(self) -> None:
-        try:
-            from river.drift.binary import DDM
-        except ImportError:
-            raise river_missing() from None
-        self._make = DDM
-        self._river = DDM()
+        self._make = river_drift().binary.DDM
+        self._river = self._make()
         self._since = 0
 
     def take(self, values: NDArray[np.float64]) -> list[int]:
@@ -49,15 +44,7 @@ class Ddm(Detector):
                 "errors between 0 and 1",
                 "Use adwin, page-hinkley or kswin.",
             )
-        found = []
-        for place, value in enumerate(values.tolist()):
-            if not math.isfinite(value):
-                continue
-            self._river.update(value)
-            self._since += 1
-            if self._river.drift_detected:
-                self._since = 0
-                found.append(place)
+        found, self._since = taken(self._river, values, self._since)
         return found
 
     @property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.stats.drift.detectors.base import SEED, Detector, damaged, river_missing
+from thalweg.stats.drift.detectors.base import SEED, Detector, damaged, river_drift, taken
 
 
 @final
@@ -37,25 +36,13 @@ class Kswin(Detector):
     name: ClassVar[str] = "kswin"
 
     def __init__(self, alpha: float = 0.0001) -> None:
-        try:
-            from river.drift import KSWIN
-        except ImportError:
-            raise river_missing() from None
-        self._make = KSWIN
-        self._river = KSWIN(alpha=alpha, seed=SEED)
+        self._make = river_drift().KSWIN
+        self._river = self._make(alpha=alpha, seed=SEED)
         self._since = 0
 
     def take(self, values: NDArray[np.float64]) -> list[int]:
         """Take values in; see `Detector.take`."""
-        found = []
-        for place, value in enumerate(values.tolist()):
-            if not math.isfinite(value):
-                continue
-            self._river.update(value)
-            self._since += 1
-            if self._river.drift_detected:
-                self._since = 0
-                found.append(place)
+        found, self._since = taken(self._river, values, self._since)
         return found
 
     @property

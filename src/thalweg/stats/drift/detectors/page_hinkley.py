@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.stats.drift.detectors.base import Detector, damaged, river_missing
+from thalweg.stats.drift.detectors.base import Detector, damaged, river_drift, taken
 
 
 @final
@@ -32,25 +32,13 @@ class PageHinkley(Detector):
     name: ClassVar[str] = "page-hinkley"
 
     def __init__(self, threshold: float = 50.0) -> None:
-        try:
-            from river.drift import PageHinkley as River
-        except ImportError:
-            raise river_missing() from None
-        self._make = River
-        self._river = River(threshold=threshold)
+        self._make = river_drift().PageHinkley
+        self._river = self._make(threshold=threshold)
         self._since = 0
 
     def take(self, values: NDArray[np.float64]) -> list[int]:
         """Take values in; see `Detector.take`."""
-        found = []
-        for place, value in enumerate(values.tolist()):
-            if not math.isfinite(value):
-                continue
-            self._river.update(value)
-            self._since += 1
-            if self._river.drift_detected:
-                self._since = 0
-                found.append(place)
+        found, self._since = taken(self._river, values, self._since)
         return found
 
     @property

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, ClassVar, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.core.errors import OptionError
+from thalweg.core.errors import not_installed
 from thalweg.training.online import graph
 from thalweg.training.online.base import Expert, Inputs, News, Script, State
 
@@ -84,7 +85,8 @@ class Tree(Expert):
     name: ClassVar[str] = "tree"
 
     def __init__(self, *, numbers: bool) -> None:
-        require_river()
+        if find_spec("river") is None:
+            raise not_installed("the expert tree", "river", "online")
         self.weight = 1.0
         self._numbers = numbers
         self._main: Any = self._fresh()
@@ -275,24 +277,6 @@ class Tree(Expert):
             if count + 1 >= SIGHTED:
                 scale = np.sqrt(spread / count) if spread > 0 else 1.0
             self._scales[:, key] = count + 1, mean, spread, scale
-
-
-def require_river() -> None:
-    """Refuse to go on without River.
-
-    Raises
-    ------
-    OptionError
-        Where it is not installed.
-    """
-    try:
-        import river  # noqa: F401 (whether it is there is the question)
-    except ImportError:
-        raise OptionError(
-            "the expert tree needs the library River, which is not installed",
-            "it",
-            "Install it with: pip install 'thalweg[online]'.",
-        ) from None
 
 
 def _cells(inputs: Inputs, rows: NDArray[np.int64]) -> list[dict[int, Any]]:
