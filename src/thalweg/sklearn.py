@@ -33,7 +33,7 @@ from thalweg.data.arrays import Arrays
 from thalweg.data.parts import Wishes
 from thalweg.data.prepare import prepare
 from thalweg.data.split import Split
-from thalweg.models.model import Answers
+from thalweg.models.decoder import Answers
 from thalweg.models.recipe import Recipe
 from thalweg.sources import open_source
 from thalweg.training.train import Run, train

@@ -21,7 +21,7 @@ from thalweg.kinds.check import summarise
 from thalweg.kinds.waves import wav
 from thalweg.lab import mistakes
 from thalweg.lab.mistakes import pieces_of, worst_mistakes
-from thalweg.models.model import Answers
+from thalweg.models.decoder import Answers
 from thalweg.models.record import Importance
 
 TEXTS = ["good food, kind people", "bad food", "so so", "good for nothing", None, "bad and good"]

@@ -9,7 +9,8 @@ from thalweg.core.errors import ColumnError
 from thalweg.data.arrays import Arrays
 from thalweg.data.infer import fit_schema
 from thalweg.data.schema import Schema
-from thalweg.models.density import RowHead, foretold, surprises, unlikely
+from thalweg.models.decoder import foretold, surprises, unlikely
+from thalweg.models.density import RowHead
 from thalweg.models.network import Network, forward_all
 from thalweg.models.recipe import Recipe
 from thalweg.stats import TableSummary

@@ -18,7 +18,8 @@ from thalweg.lab.detectors import Detected, detect, shares
 from thalweg.lab.intervals import figures, wilson
 from thalweg.lab.metrics import METRICS
 from thalweg.lab.mistakes import exhibits_of
-from thalweg.models.model import ANOMALY, NORMAL, Answers, Model
+from thalweg.models.decoder import ANOMALY, NORMAL, Answers
+from thalweg.models.model import Model
 from thalweg.models.network import settled
 from thalweg.models.record import (
     Baseline,
@@ -68,7 +69,7 @@ def evaluate_anomalies(
     """Judge a model on encoded rows and the raw ones that they came from, which hold the truth."""
     answers = model.answers(settled(model.network, part.arrays, progress))
     truth = truth_of(told, part)
-    odd = model.odd(answers.prediction)
+    odd = model.decoder.odd(answers.prediction)
     progress.start("judge", None, "figures")
     measured = measure(answers.prediction, odd, truth)
     known = truth is not None and "roc_auc" in measured
@@ -168,6 +169,7 @@ def blamed(model: Model, answers: Answers) -> list[Importance]:
     drawn = some[random.integers(most, size=(RESAMPLES, most))].mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     kinds = {column.name: column.kind for column in model.schema.columns}
+    names = model.decoder.foretold
     found = [
         Importance(
             column=name,
@@ -176,7 +178,7 @@ def blamed(model: Model, answers: Answers) -> list[Importance]:
             low=float(min(low[place], mean)),
             high=float(max(high[place], mean)),
         )
-        for place, (name, mean) in enumerate(zip(model.foretold, some.mean(axis=0), strict=True))
+        for place, (name, mean) in enumerate(zip(names, some.mean(axis=0), strict=True))
     ]
     return sorted(found, key=lambda one: -one.value)
 
@@ -220,10 +222,11 @@ def _oddest(
     scores = answers.prediction
     rows = np.argsort(-scores, kind="stable")[:SHOWN]
     words = {1: ANOMALY, 0: NORMAL, -1: ""}
-    called = np.where(model.odd(scores[rows]), ANOMALY, NORMAL)
+    called = np.where(model.decoder.odd(scores[rows]), ANOMALY, NORMAL)
     chances = tail.probability(scores[rows])
+    names = model.decoder.foretold
     weights: list[Mapping[str, float]] = [
-        dict(zip(model.foretold, row.tolist(), strict=True)) for row in answers.surprise[rows]
+        dict(zip(names, row.tolist(), strict=True)) for row in answers.surprise[rows]
     ]
     shown = exhibits_of(model, arrays.take(rows), weights)
     return [

@@ -32,7 +32,8 @@ from thalweg.lab.metrics import LEADING, confusion, losses, reliability
 from thalweg.lab.mistakes import worst_mistakes
 from thalweg.lab.report.wording import counted
 from thalweg.lab.slices import worst_slices
-from thalweg.models.model import Answers, Model
+from thalweg.models.decoder import Answers
+from thalweg.models.model import Model
 from thalweg.models.network import settled
 from thalweg.models.record import Baseline, Curve, Evaluation, Figure
 from thalweg.sources import Source

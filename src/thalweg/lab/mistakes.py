@@ -23,7 +23,8 @@ from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded
 from thalweg.kinds.classes import decide
 from thalweg.lab.metrics import losses
-from thalweg.models.model import Answers, Model
+from thalweg.models.decoder import Answers
+from thalweg.models.model import Model
 from thalweg.models.record import Exhibit, Importance, Mistake
 from thalweg.stats.parsing import canonical_text
 

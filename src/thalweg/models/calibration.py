@@ -13,8 +13,6 @@ from typing import Any, Final, Self, final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from thalweg.core.errors import OptionError
 from thalweg.kinds.base import Task
@@ -170,6 +168,8 @@ class Calibration(Plain):
             return answers.astype(np.float64)
         if self.labels:
             odds = _logits(answers) - _logits(1 - answers.astype(np.float64))
+            from scipy.special import expit
+
             return np.asarray(expit(odds / self.temperature), np.float64)
         logits = _logits(answers) / self.temperature
         return _softmax(logits + np.array(self.bias) if self.bias else logits)
@@ -267,6 +267,8 @@ def fit_scaling(
 
     start = np.concatenate([[1.0], np.zeros(classes if bias else 0)])
     bounds = [(1 / _SHARPEST, _SHARPEST)] + [(None, None)] * (len(start) - 1)
+    from scipy.optimize import minimize
+
     # The loss is convex in the inverse temperature and the biases: what is found is the least.
     found = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     temperature, biases = float(1 / found[0]), tuple(found[1:].tolist())

@@ -21,6 +21,7 @@ from thalweg.core.errors import ColumnError
 from thalweg.data.schema import Schema
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Head
+from thalweg.models.decoder import foretold
 from thalweg.models.recipe import Recipe
 
 IMAGINED: Final = 0.5
@@ -67,24 +68,6 @@ class RowHead(Head):
         return outputs.float().mean(0)
 
 
-def unlikely(answers: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Give how unlikely rows are in nats [N], of the head's answers [N, 2 columns]."""
-    found: NDArray[np.float64] = answers[:, : answers.shape[1] // 2].sum(axis=1, dtype=np.float64)
-    return found
-
-
-def surprises(answers: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Give the surprise of each column in nats, float64 [N, columns].
-
-    Parameters
-    ----------
-    answers
-        The head's, [N, 2 columns].
-    """
-    given, alone = np.split(answers.astype(np.float64), 2, axis=1)
-    return (given + alone) / 2
-
-
 @runtime_checkable
 class Choosing(Protocol):
     """A module that sees a kind's cells as choices; see `thalweg.blocks.choices`."""
@@ -101,19 +84,6 @@ class Choosing(Protocol):
 
     def __call__(self, fields: Mapping[str, Tensor]) -> Tensor:
         """Give how dense each option is where a cell lies, float32 [N, all options]."""
-
-
-def foretold(schema: Schema) -> list[str]:
-    """Name the columns whose cells can be likely or not, in the order of a density's outputs.
-
-    Others (texts, pictures, sounds, sets, vectors) are known to all columns and not foretold.
-    """
-    return [
-        column.name
-        for kind, columns in schema.by_kind().items()
-        if KINDS[kind].foretells
-        for column in columns
-    ]
 
 
 @final

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, final
+from typing import Final, Self, final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -18,20 +16,15 @@ from safetensors.torch import save as save_tensors
 
 from thalweg.core.errors import ArtifactError
 from thalweg.data.arrays import Arrays
-from thalweg.data.schema import Column, Schema
-from thalweg.data.schema import Rows as EncodedRows
-from thalweg.kinds import KINDS
-from thalweg.kinds.base import Kind, Task
+from thalweg.data.schema import Schema
+from thalweg.kinds.base import Task
 from thalweg.models import artifact
 from thalweg.models.calibration import Calibration
-from thalweg.models.density import foretold, surprises
-from thalweg.models.network import Network, Outputs, embed_all, forward_all
+from thalweg.models.decoder import Answers, Decoder, Prediction
+from thalweg.models.network import Network, embed_all, forward_all
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Evaluation, Rows, Training
 from thalweg.stats.drift.reference import Reference
-
-NORMAL: Final = "normal"
-ANOMALY: Final = "anomaly"
 
 FLAT: Final = frozenset(("number", "category", "boolean", "datetime", "vector"))
 """Kinds whose cells are numbers, or values out of a list, as they come."""
@@ -47,55 +40,6 @@ _UNFIT: Final = (
     TypeError,
     ValueError,
 )
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a model says of some rows, in numbers.
-
-    Parameters
-    ----------
-    prediction
-        float64 [N] in the target's own units (regression), calibrated probabilities
-        [N, classes], or, without a target, scores [N]: the higher, the odder.
-    low, high
-        float64 [N]: the bounds of the 90% conformal interval; None for classes.
-    surprise
-        Without a target: float64 [N, columns], what each column adds to a row's score, which
-        ``prediction`` is; the columns are those of `Model.foretold`.
-    """
-
-    prediction: NDArray[np.float64]
-    low: NDArray[np.float64] | None = None
-    high: NDArray[np.float64] | None = None
-    surprise: NDArray[np.float64] | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a model says of some rows, as columns.
-
-    Parameters
-    ----------
-    columns
-        ``prediction`` first, then ``prediction_low`` and ``prediction_high`` or
-        ``probability_<class>``; without a target ``anomaly_score``, ``anomaly_probability`` and
-        ``because``; null where ``dropped``.
-    dropped
-        Bool [N]: rows that a cleaning option sets aside.
-    unreadable
-        Column name -> bool [N]: cells that were there but could not be read, taken as missing.
-        Only columns that have some.
-    refused
-        Why rows are ``dropped`` whose cells are damaged or not to be trusted -> bool [N].
-    """
-
-    columns: pa.RecordBatch
-    dropped: NDArray[np.bool_]
-    unreadable: Mapping[str, NDArray[np.bool_]]
-    refused: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @final
@@ -145,6 +89,7 @@ class Model:
         self.network = network.eval()
         self.recipe = recipe
         self.calibration = calibration
+        self.decoder = Decoder(schema, calibration)
         self.training = training
         self.rows = rows
         self.fingerprint = fingerprint
@@ -156,37 +101,12 @@ class Model:
     @property
     def task(self) -> Task:
         """Regression, binary, multiclass or multilabel; without a target, anomaly."""
-        task = self.schema.task
-        if task is None:
-            raise AssertionError
-        return task
+        return self.decoder.task
 
     @property
     def classes(self) -> list[str]:
         """The classes' names, in the order of the probabilities; empty for regression."""
-        if self.task == "regression":
-            return []
-        if self.task == "anomaly":
-            return [NORMAL, ANOMALY]
-        nobody = np.zeros((0, self.network.head.outputs), dtype=np.float32)
-        prefix = "probability_"
-        columns = self._kind.decode(nobody, self._target.state)
-        return [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]
-
-    @property
-    def foretold(self) -> list[str]:
-        """Without a target: the columns that a row's score is made of."""
-        return [] if self.schema.target else foretold(self.schema)
-
-    @property
-    def _target(self) -> Column:
-        if self.schema.target is None:
-            raise AssertionError
-        return self.schema.target
-
-    @property
-    def _kind(self) -> Kind[Any, Any]:
-        return KINDS[self._target.kind]
+        return self.decoder.classes
 
     def predict(self, rows: pa.RecordBatch | pa.Table, folder: Path | None = None) -> Prediction:
         """Predict rows: one or a million, with the same answer for the same row.
@@ -210,20 +130,7 @@ class Model:
             Where a column is missing or its type can never be of its kind.
         """
         encoded = self.schema.encode(rows, folder)
-        answers = self.answers(Arrays(encoded.fields))
-        columns = self._columns(answers)
-        if encoded.dropped.any():
-            mask = pa.array(encoded.dropped)
-            columns = {
-                name: pc.if_else(mask, pa.scalar(None, array.type), array)
-                for name, array in columns.items()
-            }
-        return Prediction(
-            pa.RecordBatch.from_pydict(columns),
-            encoded.dropped,
-            self.unreadable(encoded),
-            encoded.refused,
-        )
+        return self.decoder.prediction(encoded, self.answers(Arrays(encoded.fields)))
 
     @property
     def wide(self) -> bool:
@@ -236,72 +143,7 @@ class Model:
 
     def answers(self, arrays: Arrays) -> Answers:
         """Answer for encoded rows [N] in numbers."""
-        return self.calibrated(forward_all(self.network, arrays))
-
-    def calibrated(self, outputs: Outputs) -> Answers:
-        """Turn a network's outputs [N] into probabilities, or numbers with intervals."""
-        if self.task == "anomaly":
-            surprise = surprises(outputs.answers) - np.array(self.calibration.usual)
-            return Answers(surprise.sum(axis=1), surprise=surprise)
-        if self.task != "regression":
-            return Answers(self.calibration.probabilities(outputs.answers))
-        bounds = self.calibration.interval(outputs.answers, outputs.spread)
-        prediction = self._number(outputs.answers[:, 0])
-        if bounds is None:
-            return Answers(prediction)
-        return Answers(prediction, self._number(bounds[0]), self._number(bounds[1]))
-
-    def _number(self, standardised: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Put a head's numbers [N] into the target's own units."""
-        outputs = standardised.astype(np.float32)[:, None]
-        column = self._kind.decode(outputs, self._target.state)["prediction"]
-        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-    def _columns(self, answers: Answers) -> dict[str, pa.Array]:
-        """Put answers into the user's own terms."""
-        if self.task == "regression":
-            columns = {"prediction": pa.array(answers.prediction)}
-            if answers.low is not None and answers.high is not None:
-                columns["prediction_low"] = pa.array(answers.low)
-                columns["prediction_high"] = pa.array(answers.high)
-            return columns
-        if self.task == "anomaly":
-            return self._odd(answers)
-        threshold = self.calibration.threshold
-        return self._kind.decode(answers.prediction, self._target.state, threshold)
-
-    def odd(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Say which scores [N] are an anomaly's."""
-        threshold = self.calibration.threshold
-        if self.calibration.tail is None or not isinstance(threshold, float):
-            raise AssertionError
-        return self.calibration.tail.probability(scores) <= threshold
-
-    def _odd(self, answers: Answers) -> dict[str, pa.Array]:
-        """Say how odd rows are, and which column is oddest about each."""
-        if self.calibration.tail is None or answers.surprise is None:
-            raise AssertionError
-        words = pa.array([NORMAL, ANOMALY])
-        called = self.odd(answers.prediction).astype(np.int8)
-        oddest = answers.surprise.argmax(axis=1)
-        return {
-            "prediction": words.take(pa.array(called)),
-            "anomaly_score": pa.array(answers.prediction),
-            "anomaly_probability": pa.array(self.calibration.tail.probability(answers.prediction)),
-            "because": pa.array(self.foretold).take(pa.array(oddest)),
-        }
-
-    def unreadable(self, encoded: EncodedRows) -> dict[str, NDArray[np.bool_]]:
-        """Name the columns with cells [N] that could not be read."""
-        found = {}
-        for kind, columns in self.schema.by_kind().items():
-            cells = encoded.encoded[kind].unreadable
-            if not cells.any():
-                continue
-            for index, column in enumerate(columns):
-                if cells[:, index].any():
-                    found[column.name] = cells[:, index]
-        return found
+        return self.decoder.calibrated(forward_all(self.network, arrays))
 
     def save(self, folder: Path, texts: Mapping[str, str] | None = None) -> None:
         """Write the model's folder, whole or not at all.

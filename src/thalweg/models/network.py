@@ -20,7 +20,8 @@ from thalweg.data.arrays import Arrays, target_columns
 from thalweg.data.schema import Schema
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Head, LossOptions, Masks, Prepares, Settles
-from thalweg.models.density import Density, RowHead, foretold
+from thalweg.models.decoder import Outputs, foretold
+from thalweg.models.density import Density, RowHead
 from thalweg.models.fusion import FUSIONS
 from thalweg.models.recipe import Recipe
 
@@ -35,24 +36,6 @@ EMBEDDED: Final = 128
 
 PREDICT_BYTES: Final = 1 << 20
 """So much encoded input is looked at together: what networks make of it is a hundred times more."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What a network says of some rows.
-
-    Parameters
-    ----------
-    answers
-        float32 [N, answers]: the members' joint answer in the head's terms (a standardised
-        number, class probabilities).
-    spread
-        float32 [N]: the standard deviation of the members' raw outputs.
-    """
-
-    answers: NDArray[np.float32]
-    spread: NDArray[np.float32]
 
 
 @final

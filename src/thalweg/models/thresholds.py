@@ -7,7 +7,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from thalweg.core.errors import OptionError, near
 
@@ -171,6 +170,8 @@ def fit_label_thresholds(
     often = np.minimum(labels.sum(axis=0), (~labels).sum(axis=0))
     trust = often / (often + TRUSTED)
     ends = np.clip([together, *alone.tolist()], 1e-6, 1 - 1e-6)
+    from scipy.special import expit, logit
+
     drawn = expit((1 - trust) * logit(ends[0]) + trust * logit(ends[1:]))
     found: list[float] = np.clip(drawn, 0.0, 1.0).tolist()
     return tuple(found)

@@ -19,7 +19,8 @@ from thalweg.core.progress import Progress
 from thalweg.data.features.source import FeaturedSource
 from thalweg.data.passes import batch_rows, row_bytes, told
 from thalweg.data.schema import CLEANED, require
-from thalweg.models.model import Model, Prediction
+from thalweg.models.decoder import Prediction
+from thalweg.models.model import Model
 from thalweg.serving.answers import answered
 from thalweg.sources import Reject, Source, open_sink
 from thalweg.sources.memory import MemorySource

@@ -24,7 +24,8 @@ from thalweg.core.errors import OptionError
 from thalweg.core.seeds import derive
 from thalweg.data.arrays import Arrays
 from thalweg.data.loader import Loader
-from thalweg.models.network import Blend, Network, Outputs, forward_all
+from thalweg.models.decoder import Outputs
+from thalweg.models.network import Blend, Network, forward_all
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Epoch
 from thalweg.training import optimizers, schedules

@@ -24,9 +24,9 @@ from thalweg.data.shards import Held
 from thalweg.data.split import folds
 from thalweg.kinds.base import Task
 from thalweg.models.calibration import Calibration, fit_scaling, read_share
-from thalweg.models.density import surprises, unlikely
+from thalweg.models.decoder import Outputs, surprises, unlikely
 from thalweg.models.model import Model
-from thalweg.models.network import Network, Outputs, forward_all, settled
+from thalweg.models.network import Network, forward_all, settled
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Rows, Training
 from thalweg.stats.drift.reference import Reference

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from thalweg.kinds.classes import decide
-from thalweg.models.model import Model, Prediction
+from thalweg.models.decoder import Prediction
+from thalweg.models.model import Model
 from thalweg.monitor.pending import Pending, keys_of
 from thalweg.monitor.versions import Versions
 from thalweg.serving.stream.lessons import (

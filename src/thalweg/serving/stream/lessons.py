@@ -18,7 +18,7 @@ from thalweg.stats.parsing import is_missing_text
 from thalweg.training.online.wishes import Wishes
 
 if TYPE_CHECKING:
-    from thalweg.models.model import Prediction
+    from thalweg.models.decoder import Prediction
 
 BEFORE: Final = " before"
 PLACE: Final = " place"

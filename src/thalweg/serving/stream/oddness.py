@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from thalweg.monitor.tail import Tail
 
 if TYPE_CHECKING:
-    from thalweg.models.model import Model, Prediction
+    from thalweg.models.decoder import Prediction
+    from thalweg.models.model import Model
 
 SCORE, PROBABILITY, CALLED = "anomaly_score", "anomaly_probability", "prediction"
 
@@ -36,7 +37,7 @@ class Oddness:
 
     def take(self, prediction: Prediction) -> Prediction:
         """Say anew how likely each score is, and which rows are odd; learn from the scores."""
-        from thalweg.models.model import ANOMALY, NORMAL
+        from thalweg.models.decoder import ANOMALY, NORMAL
 
         columns = {
             name: prediction.columns.column(name) for name in prediction.columns.schema.names

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from thalweg.core.errors import ArtifactError
 from thalweg.data.arrays import Arrays
 from thalweg.data.schema import Rows, Schema
+from thalweg.models.decoder import unreadable_cells
 from thalweg.models.model import Model
 from thalweg.models.network import embed_all
 from thalweg.stats.betting import Contest, Standing
@@ -269,7 +270,7 @@ class Learner:
             self._go(script, whole_said, whole_answers, versions, drifts)
         unreadable, refused = {}, {}
         if encoded is not None and self._model is not None:
-            unreadable = self._model.unreadable(encoded)
+            unreadable = unreadable_cells(self._model.schema, encoded)
             refused = dict(encoded.refused)
         vectors, self._vectors = self._vectors, None
         weights = [np.tile(held, (labels, 1)) for labels, held in self._counted]

@@ -102,7 +102,7 @@ class Slow(Expert):
             said[rows] = np.nan
         if len(rows) and self._steps:
             outputs = forward_all(self._network, self._arrays.take(rows))
-            said[rows] = fitted(self._model.calibrated(outputs).prediction, script.width)
+            said[rows] = fitted(self._model.decoder.calibrated(outputs).prediction, script.width)
         self._keep(~script.steps[script.steps < 0], script.targets)
 
     def settle(self, news: News) -> None:

@@ -1,0 +1,1 @@
+"""A model behind HTTP: formats, a batcher, versions, keys and limits, all around one predict."""
