@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): some minutes the first time, seconds after that."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[all]' --group dev
 	touch $@
 
 demo: setup  ## train on a real table that scikit-learn ships, beside baselines, with a report

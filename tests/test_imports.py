@@ -25,6 +25,13 @@ OWNERS = {
     "typer": ({"cli"}, {"cli"}),
     "numba": (set(), {"training"}),
     "river": ({"training"}, {"stats", "training", "lab"}),
+    "onnx": (set(), {"kinds", "models"}),
+    "onnxscript": (set(), {"models"}),
+    "onnxruntime": (set(), {"kinds", "models"}),
+    "orjson": ({"serving"}, {"serving"}),
+    "uvicorn": ({"serving"}, {"serving"}),
+    "uvloop": (set(), {"serving"}),
+    "prometheus_client": ({"serving"}, {"serving"}),
     "pandas": (set(), set()),
 }
 
