@@ -198,7 +198,7 @@ def test_user_and_password_in_the_uri_are_used_and_not_told(bucket: str) -> None
     [
         ("hdfs://node:8020/a.csv", "Hadoop client"),
         ("az://box/a.csv", "adlfs"),
-        ("http://127.0.0.1:9/a.csv", "aiohttp"),
+        ("oci://box/a.csv", "ocifs"),
         ("memry://a.csv", "Did you mean 'memory'"),
         ("s3://", "bucket"),
     ],

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import builtins
-from typing import Any
+import sys
 
 import numpy as np
 import pytest
@@ -102,13 +101,6 @@ def test_a_strangers_state_is_refused() -> None:
 
 
 def test_without_river_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **words: Any) -> Any:
-        if name.partition(".")[0] == "river":
-            raise ImportError
-        return real(name, *rest, **words)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "river", None)
     with pytest.raises(OptionError, match=r"pip install 'thalweg\[online\]'"):
         Tree(numbers=False)
