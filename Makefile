@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # two processes of one thread each.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1
 
-.PHONY: all setup demo check test docs bench bench-tables bench-modalities bench-streams bench-online soak clean
+.PHONY: all setup demo check test docs bench bench-tables bench-modalities bench-streams bench-online bench-serving soak clean
 
 all: check test
 
@@ -71,6 +71,9 @@ bench-online: setup  ## learning on streams beside River, drift detectors, odd r
 	$(BIN)/python benchmarks/drift.py --out bench-results/drift
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/anomalies.py --data $(DATA) \
 		--out bench-results/anomalies
+
+bench-serving: setup  ## behind HTTP, beside a bare endpoint, MLServer and LitServe (ten minutes)
+	$(BIN)/python benchmarks/serving.py --data $(DATA) --out bench-results/serving
 
 soak: setup  ## the tests that take minutes
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m soak --no-cov

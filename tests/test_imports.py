@@ -109,3 +109,16 @@ def test_a_profile_never_loads_torch(tmp_path: Path) -> None:
     run = f"from thalweg.cli.main import main; assert main({words}) == 0"
     assert "torch" not in loaded_by(run)
     assert page.exists()
+
+
+def test_what_a_server_reads_rows_with_is_light() -> None:
+    heavy = {"torch", "polars", "scipy", "sklearn", "matplotlib", "jinja2", "safetensors"}
+    run = """
+import pyarrow as pa
+from thalweg.models import compiled
+from thalweg.serving.http import app, server
+from thalweg.stats.parsing import read_numbers, read_times
+read_numbers(pa.array(["+1", "1e3", "1,5"]))
+read_times(pa.array(["1/2/2024", "2024-1-2 3:04", "soon"]))
+"""
+    assert not loaded_by(run) & heavy

@@ -8,6 +8,7 @@ The verbs are those of the command line:
 - `predict`: predict every row of a table;
 - `prequential`: judge what learns from rows in order, each predicted before it is learned;
 - `drift`: compare two tables, or new rows with those that a model was trained on;
+- `compile`, `serve`: a model as one graph that answers without torch, and behind HTTP;
 - `show`: tell what a saved model is and how well it does;
 - `load`: bring a saved model back.
 
@@ -21,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg.api import (
+        compile,  # noqa: A004 (the verb's own name)
         drift,
         evaluate,
         explain_stream,
+        keys,
         load,
         pipeline,
         predict,
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
         publish,
         redrive,
         rollback,
+        serve,
+        server,
         show,
         stream,
         train,
@@ -42,9 +47,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "compile",
     "drift",
     "evaluate",
     "explain_stream",
+    "keys",
     "load",
     "pipeline",
     "predict",
@@ -53,6 +60,8 @@ __all__ = [
     "publish",
     "redrive",
     "rollback",
+    "serve",
+    "server",
     "show",
     "stream",
     "train",

@@ -104,6 +104,17 @@ def test_any_other_failure_of_the_machine_is_ours(
     assert "a fault in Thalweg" in capsys.readouterr().err
 
 
+def test_what_is_not_installed_is_for_its_owner_to_add(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = ModuleNotFoundError("No module named 'torch'", name="torch")
+    monkeypatch.setattr(api, "profile", failing(missing))
+    assert main(["profile", "x.csv"]) == 2
+    assert "pip install 'thalweg[train]'" in capsys.readouterr().err
+    monkeypatch.setattr(api, "profile", failing(ModuleNotFoundError("oops", name="oops")))
+    assert main(["profile", "x.csv"]) == 1
+
+
 def test_an_interrupt_is_130_and_a_line(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "profile", failing(KeyboardInterrupt()))
     assert main(["profile", "x.csv"]) == 130

@@ -9,14 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg.core.errors import TargetError
+from thalweg.kinds.calendar import PARTS, civil
 from thalweg.kinds.check import fit, summarise
-from thalweg.kinds.datetime import (
-    PARTS,
-    Datetime,
-    DatetimeOptions,
-    DatetimeState,
-    civil,
-)
+from thalweg.kinds.datetime import Datetime, DatetimeOptions, DatetimeState
 from thalweg.kinds.evidence import rows, same
 from thalweg.kinds.scaling import BLOCK
 

@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 
-from thalweg.core.errors import ArtifactError
+from thalweg.core.errors import ArtifactError, OptionError
 from thalweg.models.artifact import (
     DESCRIPTION,
     FORMAT,
     SEAL,
     WEIGHTS,
     Artifact,
+    add,
+    identity,
     load,
+    load_graph,
     read_description,
     save,
 )
@@ -188,3 +191,75 @@ def test_a_full_disk_leaves_the_old_model(folder: Path, room: int) -> None:
     shutil.rmtree(folder)
     assert subprocess.run(command, capture_output=True, check=False).returncode == 3
     assert list(folder.parent.iterdir()) == []
+
+
+GRAPH = b"\x08\x0a\xff\xfe graph"
+
+
+@pytest.fixture
+def compiled(folder: Path) -> Path:
+    add(folder, {"model.onnx": GRAPH})
+    return folder
+
+
+def test_a_graph_is_added_and_all_else_stays(folder: Path) -> None:
+    before = {name: (folder / name).read_bytes() for name in (WEIGHTS, "card.md", "report.html")}
+    facts = read_description(folder)
+    add(folder, {"model.onnx": GRAPH})
+    add(folder, {"model.int8.onnx": b"small"})
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    found = read_description(folder)
+    assert set(found["files"]) == {*before, "model.onnx", "model.int8.onnx"}
+    assert found | {"files": 0} == facts | {"files": 0}
+    assert identity(found) == identity(facts)
+    assert load_graph(folder, "float32") == (found, GRAPH)
+    assert load_graph(folder, "int8")[1] == b"small"
+    add(folder, {"model.onnx": b"newer"})
+    assert load_graph(folder, "float32")[1] == b"newer"
+
+
+def test_loading_the_model_leaves_its_graphs_and_the_other_way_round(compiled: Path) -> None:
+    (compiled / "model.onnx").write_bytes(b"damaged")
+    assert load(compiled).texts == {"card.md": "# Größe\n", "report.html": "<p>good</p>"}
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_graph(compiled, "float32")
+
+
+def test_a_graph_is_read_without_the_weights(compiled: Path) -> None:
+    (compiled / WEIGHTS).unlink()
+    assert load_graph(compiled, "float32")[1] == GRAPH
+    with pytest.raises(ArtifactError, match=WEIGHTS):
+        add(compiled, {"model.onnx": b"newer"})
+
+
+def test_a_model_that_is_not_compiled_says_how(folder: Path) -> None:
+    with pytest.raises(OptionError, match=r"is not compiled; .*thalweg compile .*model\.$"):
+        load_graph(folder, "float32")
+    with pytest.raises(OptionError, match="precision is 'half'"):
+        load_graph(folder, "half")
+
+
+def test_digits_stand_for_what_answers() -> None:
+    facts: dict[str, Any] = {"schema": {"a": 1}, "recipe": {}, "files": {WEIGHTS: "ab"}}
+    told = identity(facts)
+    assert len(told) == 12
+    assert int(told, 16) >= 0
+    assert identity(facts | {"seconds": 3, "evaluation": {}, "rows": 1}) == told
+    assert identity(facts, "cd") != told
+    assert identity(facts | {"schema": {"a": 2}}) != told
+    assert identity(facts | {"files": {WEIGHTS: "ab", "model.onnx": "ef"}}) == told
+
+
+FILL_GRAPH = FILL.replace("import Artifact, save", "import Artifact, add").replace(
+    'save(Artifact({"task": "new"}, bytes(100_000), {"card.md": "x" * 9000}), Path(sys.argv[1]))',
+    'add(Path(sys.argv[1]), {"model.onnx": bytes(100_000)})',
+)
+
+
+def test_a_full_disk_leaves_the_model_without_the_graph(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    command = [sys.executable, "-c", FILL_GRAPH, str(folder), "50000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]

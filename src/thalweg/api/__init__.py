@@ -4,6 +4,7 @@ Each verb joins rooms below it and holds no logic of its own. What is not needed
 `profile` never loads torch.
 """
 
+from thalweg.api.served import compile, keys, serve, server  # noqa: A004 (the verb's own name)
 from thalweg.api.streams import (
     explain_stream,
     pipeline,
@@ -17,9 +18,11 @@ from thalweg.api.tables import drift, evaluate, load, predict, prequential, prof
 from thalweg.api.training import seconds_of, train
 
 __all__ = [
+    "compile",
     "drift",
     "evaluate",
     "explain_stream",
+    "keys",
     "load",
     "pipeline",
     "predict",
@@ -29,6 +32,8 @@ __all__ = [
     "redrive",
     "rollback",
     "seconds_of",
+    "serve",
+    "server",
     "show",
     "stream",
     "train",

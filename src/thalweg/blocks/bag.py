@@ -85,6 +85,10 @@ class Bag(nn.Module):
             weights = weights * (torch.rand_like(weights) >= DROPOUT)
         length = weights.square().sum(dim=1, keepdim=True).sqrt()
         weights = weights / length.clamp_min(1e-6)
+        if torch.compiler.is_exporting():
+            # A graph has no bags: every place is looked up, and those of nothing weigh nothing.
+            found = functional.embedding(places, self.weight)
+            return torch.bmm(weights[:, None], found).squeeze(1)
         kept = weights > 0
         ends = kept.sum(dim=1).cumsum(0)
         return functional.embedding_bag(

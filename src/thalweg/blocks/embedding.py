@@ -157,15 +157,40 @@ class NumberEmbedding(nn.Module):
 
     def forward(self, fields: Mapping[str, Tensor]) -> Tensor:
         """Embed ``values`` [N, columns], float32, and the flags."""
+        if torch.compiler.is_exporting():
+            return self._joined(fields)
         values = fields["values"]
         flags = torch.stack([fields[name] for name in self.names], dim=-1).to(values.dtype)
         # The bins carry the tails, so the straight part may be bounded: heavy tails stay safe.
         bounded = smooth_clip(values)
         tokens: Tensor = self.straight(bounded.unsqueeze(-1)) + self.waves(bounded)
         tokens = tokens + self.bent(self.piecewise(values)) + self.flags(flags)
+        return self._more(tokens, fields)
+
+    def _joined(self, fields: Mapping[str, Tensor]) -> Tensor:
+        """Embed as one product of each column: a graph runs few large nodes quicker than many."""
+        values = fields["values"].T
+        flags = torch.stack([fields[name].T for name in self.names], dim=-1).to(values.dtype)
+        bounded = smooth_clip(values).unsqueeze(-1)
+        curve, bins = self.waves, self.piecewise
+        waves = torch.cos(bounded * curve.frequency[:, None] + curve.phase[:, None])
+        through = (values.unsqueeze(-1) - bins.lower[:, None]) * bins.slope[:, None]
+        pieces = torch.minimum(torch.maximum(through, bins.least[:, None]), bins.most[:, None])
+        linears = (self.straight, curve.linear, self.bent, self.flags)
+        weight = torch.cat([linear.weight for linear in linears], dim=1)
+        joined = torch.cat([bounded, waves, pieces, flags], dim=-1) @ weight
+        bias = self.straight.bias
+        if bias is None:
+            raise AssertionError
+        return self._more(joined.transpose(0, 1) + bias, fields)
+
+    def _more(self, tokens: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
+        """Add what known values say, and views of pairs behind the columns' tokens."""
         if self.spikes is not None:
             tokens = tokens + self.spikes({"codes": fields["spike"]})
-        return tokens if self.rotated is None else torch.cat([tokens, self.rotated(values)], dim=1)
+        if self.rotated is None:
+            return tokens
+        return torch.cat([tokens, self.rotated(fields["values"])], dim=1)
 
     def prepare(self, fields: Mapping[str, NDArray[Any]], target: NDArray[np.float64]) -> None:
         """Choose the pairs that are rotated; see `thalweg.kinds.base.Prepares`."""

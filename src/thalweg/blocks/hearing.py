@@ -99,7 +99,7 @@ class ReadSound(nn.Module):
     def finish(self, said: Tensor) -> Tensor:
         """Embed what the model said [N, its own width]."""
         tokens: Tensor = self.linear(functional.dropout(self.norm(said), 0.1, self.training))
-        return tokens.view(len(said), TOKENS, self._width)
+        return tokens.view(said.shape[0], TOKENS, self._width)
 
 
 def places(config: Any, samples: int) -> int:
@@ -131,6 +131,8 @@ class SoundEncoder(nn.Module):
 
     def forward(self, fields: Mapping[str, Tensor]) -> Tensor:
         """Give float32 [N, tokens, width]; the tokens of a missing sound are 0."""
+        if torch.compiler.is_exporting():
+            return self._hear_all(fields)
         rows = len(fields["length"])
         if torch.is_grad_enabled() or rows <= PIECE:
             return self._embed(fields)
@@ -179,6 +181,17 @@ class SoundEncoder(nn.Module):
                 settled[rows, place, : column.core.width] = said
         kept = {"length": length, "missing": fields["missing"], "settled": settled}
         return kept if len(fixed) == len(self.columns) else kept | {"wave": wave}
+
+    def _hear_all(self, fields: Mapping[str, Tensor]) -> Tensor:
+        """Embed all rows, silent ones too: a graph cannot choose rows by what they hold."""
+        length = fields["length"]
+        there = (fields["missing"] == 0) & (length > 0)
+        embedded = [
+            column(fields["wave"][:, place], length[:, place].clamp_min(1))
+            for place, column in enumerate(self.columns)
+        ]
+        kept = [torch.where(there[:, at, None, None], one, 0.0) for at, one in enumerate(embedded)]
+        return torch.cat(kept, dim=1)
 
     def _embed(self, fields: Mapping[str, Tensor]) -> Tensor:
         """Embed some rows."""

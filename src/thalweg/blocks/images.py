@@ -142,6 +142,10 @@ class Pictures(nn.Module):
 
     def _see(self, eye: nn.Module, pixels: Tensor, there: Tensor) -> Tensor:
         """Look at the pictures that are there, and only at these: gaps must not count as black."""
+        if torch.compiler.is_exporting():
+            # A graph cannot choose rows by what they hold: it looks at all, and leaves gaps out.
+            looked: Tensor = eye(pixels)
+            return torch.where(there[:, None], looked, 0.0)
         if not torch.is_grad_enabled() and len(pixels) > PIECE:
             # Nothing is kept for learning, so large batches need not be in memory at once.
             pieces = zip(torch.split(pixels, PIECE), torch.split(there, PIECE), strict=True)

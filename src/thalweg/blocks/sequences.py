@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from thalweg.blocks.bag import Bag
 from thalweg.blocks.pretrained import Learns, Pooling, Pretrained
+from thalweg.blocks.recurrent import both_ways
 
 DROPOUT: Final = 0.3
 SIZE: Final = 128
@@ -150,7 +151,8 @@ class Shared(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embed ids [N, L], of any integer type."""
-        if not len(ids):  # layers of torch cannot do with nothing
+        if not torch.compiler.is_exporting() and not len(ids):
+            # Layers of torch cannot do with nothing.
             return self.linear.weight.new_zeros(0, self.linear.out_features)
         read = self.norm(self.core(_trimmed(ids)))
         embedded: Tensor = self.linear(functional.dropout(read, DROPOUT, self.training))
@@ -202,12 +204,7 @@ class Recurrent(nn.Module):
         """Read ids [N, L]."""
         there = ids > 0
         read = functional.dropout(self.table(ids), DROPOUT, self.training)
-        packed = nn.utils.rnn.pack_padded_sequence(
-            read, there.sum(dim=1).clamp_min(1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        said, _ = nn.utils.rnn.pad_packed_sequence(
-            self.units(packed)[0], batch_first=True, total_length=ids.shape[1]
-        )
+        said = both_ways(self.units, read, there.sum(dim=1).clamp_min(1))
         there = torch.cat([torch.ones_like(there[:, :1]), there[:, 1:]], dim=1)
         return said.masked_fill(~there.unsqueeze(-1), -torch.inf).amax(dim=1)
 
@@ -305,6 +302,8 @@ def _table(vocabulary: int) -> nn.Embedding:
 
 def _trimmed(ids: Tensor) -> Tensor:
     """Leave out places that no text of a batch reaches; give int64 [N, 1 or more]."""
+    if torch.compiler.is_exporting():
+        return ids.to(torch.int64)
     reached = int((ids > 0).sum(dim=1).max()) if ids.numel() else 0
     return ids[:, : max(1, reached)].to(torch.int64)
 

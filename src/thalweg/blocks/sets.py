@@ -47,11 +47,19 @@ class BagEmbedding(nn.Module):
         codes = fields["codes"].to(torch.int64)
         held = codes > 0
         places = torch.where(held, codes + self.offsets[:, None], 0)
-        bags: Tensor = nn.functional.embedding_bag(
-            places.flatten(0, 1), self.table, mode="sum", padding_idx=0
-        )
-        bags = bags.view(*codes.shape[:2], self.table.shape[1])
+        bags = self._bags(places, held)
         root = held.sum(dim=-1, keepdim=True).clamp_min(1).to(bags.dtype).sqrt()
         missing = fields["missing"].to(bags.dtype).unsqueeze(-1)
         embedded: Tensor = bags / root + self.bias + missing * self.missing
         return embedded
+
+    def _bags(self, places: Tensor, held: Tensor) -> Tensor:
+        """Add up the embeddings at places [N, columns, most] that are ``held``."""
+        if torch.compiler.is_exporting():
+            # A graph has no bags: every place is looked up, and those of nothing are left out.
+            found = nn.functional.embedding(places, self.table)
+            return (found * held[..., None]).sum(dim=2)
+        bags: Tensor = nn.functional.embedding_bag(
+            places.flatten(0, 1), self.table, mode="sum", padding_idx=0
+        )
+        return bags.view(*places.shape[:2], self.table.shape[1])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thalweg.blocks.mel import FLOOR, Frames, mel_filters
+from thalweg.blocks.recurrent import both_ways
 
 TOKENS: Final = 4
 """The tokens of a sound: it says more than one column of a table."""
@@ -67,14 +68,32 @@ class LogMel(nn.Module):
         own = self._frames
         with torch.autocast(wave.device.type, enabled=False):
             # Silence after the longest sound of the batch says nothing.
-            heard = wave[:, : int(length.max())].float() / 32768
+            longest = wave.shape[1] if torch.compiler.is_exporting() else int(length.max())
+            heard = wave[:, :longest].float() / 32768
             padded = functional.pad(heard, (own.fft // 2, own.fft // 2))
-            spectra = torch.stft(
-                padded, own.fft, own.hop, window=self.taper, center=False, return_complex=True
-            )
-            power = spectra.real.square() + spectra.imag.square()
-            bands = power.transpose(1, 2) @ self.filters
+            bands = self._power(padded) @ self.filters
             return (bands + FLOOR).log().transpose(1, 2), own.count(length.long())
+
+    def _power(self, padded: Tensor) -> Tensor:
+        """Give the power of each frame's frequencies, [N, T, frequencies]."""
+        own = self._frames
+        if torch.compiler.is_exporting():
+            # ONNX has no complex numbers: each frequency is a product with a cosine and a sine.
+            frames = functional.conv1d(padded[:, None], self._waves(), stride=own.hop)
+            cosine, sine = frames.chunk(2, dim=1)
+            return (cosine.square() + sine.square()).transpose(1, 2)
+        spectra = torch.stft(
+            padded, own.fft, own.hop, window=self.taper, center=False, return_complex=True
+        )
+        return (spectra.real.square() + spectra.imag.square()).transpose(1, 2)
+
+    def _waves(self) -> Tensor:
+        """Give the tapered cosines and sines of a frame, float32 [2 frequencies, 1, fft]."""
+        fft = self._frames.fft
+        turns = torch.outer(torch.arange(fft // 2 + 1), torch.arange(fft)) % fft
+        angles = turns.double() * (2 * torch.pi / fft)
+        waves = torch.cat([angles.cos(), -angles.sin()]) * self.taper.double()
+        return waves.float()[:, None]
 
 
 def valid(frames: Tensor, longest: int) -> Tensor:
@@ -227,13 +246,7 @@ class RecurrentSounds(nn.Module):
         """Give the mean and the largest over time of the units' states."""
         x = functional.relu(self.stem(spectra)).transpose(1, 2)
         frames = (frames + 1) // 2
-        packed = nn.utils.rnn.pack_padded_sequence(
-            x, frames.cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = nn.utils.rnn.pad_packed_sequence(
-            self.units(packed)[0], batch_first=True, total_length=x.shape[1]
-        )
-        return pooled(states.transpose(1, 2), frames)
+        return pooled(both_ways(self.units, x, frames).transpose(1, 2), frames)
 
 
 def pooled(x: Tensor, frames: Tensor) -> Tensor:
@@ -283,4 +296,4 @@ class OneSound(nn.Module):
         read = torch.cat([self.reader(spectra, frames), levels], dim=1)
         hidden = functional.relu(self.norm(self.hidden(read)))
         tokens: Tensor = self.last(functional.dropout(hidden, 0.2, self.training))
-        return tokens.view(len(wave), TOKENS, self._width)
+        return tokens.view(wave.shape[0], TOKENS, self._width)

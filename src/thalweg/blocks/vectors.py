@@ -76,7 +76,7 @@ class VectorEmbedding(nn.Module):
         values = ((fields["vectors"] - self.mean) * self.scale).clamp(-BOUND, BOUND)
         there = (fields["missing"] == 0)[:, :, None]
         embedded: Tensor = self.project(values) * there
-        return embedded.reshape(len(values), self.tokens, self._width)
+        return embedded.reshape(values.shape[0], self.tokens, self._width)
 
     def present(self, fields: Mapping[str, Tensor]) -> Tensor:
         """Say which tokens stand for a vector: bool [N, tokens]."""

@@ -12,28 +12,34 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 import thalweg
+from thalweg.cli.compile import compile  # noqa: A004 (the verb's own name)
 from thalweg.cli.drift import drift
 from thalweg.cli.evaluate import evaluate
+from thalweg.cli.keys import keys
 from thalweg.cli.predict import predict
 from thalweg.cli.profile import profile
 from thalweg.cli.publish import publish
 from thalweg.cli.redrive import redrive
 from thalweg.cli.rollback import rollback
+from thalweg.cli.serve import serve
 from thalweg.cli.show import show
 from thalweg.cli.stream import stream
 from thalweg.cli.train import train
 from thalweg.cli.watch import watch
-from thalweg.core.errors import ThalwegError
+from thalweg.core.errors import ThalwegError, not_installed
 
 DONE, OURS, YOURS, INTERRUPTED = 0, 1, 2, 130
 
 # What the machine refuses is for its owner to mend: no space, no leave, no such place.
 REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS})
+
+# What an installation for one purpose lacks is for its owner to add.
+EXTRAS: Final = {"torch": "train", "safetensors": "train", "onnx": "train", "onnxruntime": "serve"}
 
 app = typer.Typer(
     name="thalweg",
@@ -49,6 +55,9 @@ for verb in (
     predict,
     drift,
     show,
+    compile,
+    serve,
+    keys,
     stream,
     watch,
     rollback,
@@ -98,6 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _confess()
         where = f": {error.filename}" if error.filename else ""
         return _refuse(f"{error.strerror}{where}. Make room or choose another place.", words)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            return _confess()
+        return _refuse(str(not_installed("this", package, EXTRAS[package])), words)
     except Exception:
         return _confess()
     if code == INTERRUPTED:

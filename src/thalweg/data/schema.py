@@ -99,6 +99,26 @@ class Ignored:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """Rows as their kinds read them: gaps filled along curves, named files read.
+
+    Parameters
+    ----------
+    arrays
+        For each kind that has columns, an Arrow array [N] for each of them, in their order.
+    refused
+        Why cells cannot be read, naming the column -> Bool [N].
+    rows
+        How many, N.
+    """
+
+    arrays: Mapping[str, Sequence[pa.Array]]
+    refused: dict[str, NDArray[np.bool_]]
+    rows: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Rows:
     """Encoded rows.
 
@@ -226,6 +246,35 @@ class Schema:
         ColumnError
             Where a column is missing or its type can never be of its kind.
         """
+        cells = self.read(rows, folder)
+        encoded = {}
+        refused = dict(cells.refused)
+        dropped = np.zeros(cells.rows, dtype=bool)
+        unreadable = np.zeros(cells.rows, dtype=np.int64)
+        for kind, columns in self.by_kind().items():
+            states = [column.state for column in columns]
+            part = encoded[kind] = KINDS[kind].encode(cells.arrays[kind], states)
+            refused |= refusals(part, columns)
+            dropped |= part.dropped
+            if part.unreadable.any():
+                unreadable += part.unreadable.sum(axis=1)
+        for mask in refused.values():
+            dropped |= mask
+        return Rows(encoded, dropped, unreadable, refused)
+
+    def read(self, rows: pa.RecordBatch | pa.Table, folder: Path | None = None) -> Cells:
+        """Gather the cells of rows by kind, as `encode` and a compiled model take them.
+
+        Parameters
+        ----------
+        rows, folder
+            See `encode`.
+
+        Raises
+        ------
+        ColumnError
+            Where a column is missing or holds what can never be of its kind.
+        """
         if self.features is not None:
             _require_computed(self.features, self.names, rows.schema.names)
         require(self.names, rows.schema.names)
@@ -237,25 +286,14 @@ class Schema:
         holds = {column.name: KINDS[column.kind].holds for column in reversed(self.columns)}
         for name, array in arrays.items():
             _require_cells(name, array, holds.get(name, frozenset()))
-        encoded = {}
-        dropped = np.zeros(rows.num_rows, dtype=bool)
-        unreadable = np.zeros(rows.num_rows, dtype=np.int64)
+        found = {}
         for kind, columns in self.by_kind().items():
-            cells = [arrays[column.name] for column in columns]
+            cells = found[kind] = [arrays[column.name] for column in columns]
             if KINDS[kind].attaches:
                 for place, column in enumerate(columns):
                     cells[place], why = attach(cells[place], folder)
                     refused |= {f"{column.name}: {reason}": mask for reason, mask in why.items()}
-            part = encoded[kind] = KINDS[kind].encode(cells, [column.state for column in columns])
-            for reason, masks in part.refused.items():
-                for place in np.flatnonzero(masks.any(axis=0)).tolist():
-                    refused[f"{columns[place].name}: {reason}"] = masks[:, place]
-            dropped |= part.dropped
-            if part.unreadable.any():
-                unreadable += part.unreadable.sum(axis=1)
-        for mask in refused.values():
-            dropped |= mask
-        return Rows(encoded, dropped, unreadable, refused)
+        return Cells(found, refused, rows.num_rows)
 
     def encode_target(self, rows: pa.RecordBatch | pa.Table) -> Encoded:
         """Encode the target's column of rows [N]; rows without one are ``dropped``.
@@ -337,6 +375,15 @@ class Schema:
             Features.from_json(given["features"]) if given.get("features") else None,
             Truth(**given["truth"]) if given.get("truth") else None,
         )
+
+
+def refusals(part: Encoded, columns: Sequence[Column]) -> dict[str, NDArray[np.bool_]]:
+    """Name the column in each reason why cells of a kind are refused -> Bool [N]."""
+    return {
+        f"{columns[place].name}: {reason}": masks[:, place]
+        for reason, masks in part.refused.items()
+        for place in np.flatnonzero(masks.any(axis=0)).tolist()
+    }
 
 
 def require(wanted: Iterable[str], available: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ time or a million, with equal bits.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import (
     TYPE_CHECKING,
@@ -36,11 +36,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from thalweg.kinds.graph import Graph
+
 Task = Literal["regression", "binary", "multiclass", "multilabel", "anomaly"]
 Role = Literal["feature", "target"]
 Holds = Literal["bytes", "lists"]
 Threshold = float | Sequence[float] | None
 """From which probability on a class is chosen; for several labels a row, one for each label."""
+
+RawCell = float | str
+"""A cell as a compiled model reads it."""
 
 
 class State(BaseModel):
@@ -82,6 +87,38 @@ class Encoded:
     dropped: NDArray[np.bool_]
     unreadable: NDArray[np.bool_]
     refused: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Cells of one kind, read but not cleaned: what a compiled model takes.
+
+    Parameters
+    ----------
+    values
+        float64 [N, C], NaN where missing; or objects [N, C], text, empty where missing.
+    unreadable
+        As `Encoded.unreadable`.
+    """
+
+    values: NDArray[Any]
+    unreadable: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What nodes of an ONNX graph make of raw cells.
+
+    Parameters
+    ----------
+    fields
+        Field -> the tensor of it: `Encoded.fields` to the bit; whatever is not floating is int64.
+    dropped
+        The tensor of `Encoded.dropped`; empty where no row is ever dropped.
+    """
+
+    fields: Mapping[str, str]
+    dropped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +189,8 @@ class Kind(ABC, Generic[StateT, OptionsT]):
         What must be installed to encode such columns; ``pip install 'thalweg[NAME]'`` brings it.
     foretells
         Whether `choices` says how likely a cell is; its encoder then gives a token for each column.
+    compiles
+        Whether `raw`, `reader` and `graph` say how a model without torch reads and encodes cells.
     """
 
     name: ClassVar[str]
@@ -161,6 +200,7 @@ class Kind(ABC, Generic[StateT, OptionsT]):
     grouped: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ()
     foretells: ClassVar[bool] = False
+    compiles: ClassVar[bool] = False
     state_type: type[StateT]
     options_type: type[OptionsT]
 
@@ -335,9 +375,54 @@ class Kind(ABC, Generic[StateT, OptionsT]):
         """
         return None
 
+    def raw(self, arrays: Sequence[pa.Array], states: Sequence[StateT]) -> Raw:
+        """Read cells with all care, but do not clean them.
+
+        Parameters
+        ----------
+        arrays, states
+            As `encode` takes them; features only.
+
+        Raises
+        ------
+        ColumnError
+            Where `encode` does.
+        """
+        raise _uncompiled(self.name)
+
+    def reader(self, state: StateT) -> Callable[[object], RawCell | None]:
+        """Give what reads one plain cell of JSON, fast.
+
+        Returns
+        -------
+        Callable
+            Takes None, a bool, an int, a float or a text, and gives what `raw` makes of it in an
+            array by itself; None where only `raw` can tell, and for whatever else it is given.
+        """
+        raise _uncompiled(self.name)
+
+    def graph(self, graph: Graph, raw: str, states: Sequence[StateT]) -> Written:
+        """Write the nodes that clean and encode all columns, in the bits that `encode` gives.
+
+        Parameters
+        ----------
+        graph
+            Where to.
+        raw
+            The tensor of `Raw.values` [N, C].
+        states
+            The fitted columns, features. How many there are does not change how many nodes are
+            written.
+        """
+        raise _uncompiled(self.name)
+
     @abstractmethod
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make a column [rows] of this kind, with missing and odd values, for tests and demos."""
+
+
+def _uncompiled(name: str) -> AssertionError:
+    return AssertionError(f"kind {name} does not compile: its fields are encoded first")
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 import numpy as np
@@ -17,17 +17,21 @@ from thalweg.kinds.base import (
     Kind,
     LossOptions,
     Options,
+    Raw,
+    RawCell,
     Role,
     State,
     Task,
     Threshold,
+    Written,
 )
 from thalweg.kinds.cells import common, is_text, present, whole_numbers
 from thalweg.kinds.classes import ClassHead, class_columns, look_up
+from thalweg.kinds.graph import Graph, any_of
 from thalweg.stats import ColumnSummary
 from thalweg.stats.arrays import bits_of, plain
 from thalweg.stats.arrays import present as valid
-from thalweg.stats.parsing import canonical_text, is_missing_text, stripped
+from thalweg.stats.parsing import MISSING_TEXTS, canonical_text, is_missing_text, stripped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,12 +42,18 @@ SPELLINGS: Final = (
 )
 """How false and true are written, in lower case."""
 
-_SPELT: Final = pa.array([*SPELLINGS[0], *SPELLINGS[1]], pa.large_string())
-
 MISSING: Final = 0
 FALSE: Final = 1
 TRUE: Final = 2
 UNREADABLE: Final = 3
+
+# What a cell of JSON says at first sight; of a number 0 and 1 alone, whole or not.
+_PLAIN: Final[dict[object, float]] = {None: np.nan, 0: 0.0, 1: 1.0} | {
+    spelt: meant
+    for meant, words in ((np.nan, MISSING_TEXTS), (0.0, SPELLINGS[0]), (1.0, SPELLINGS[1]))
+    for word in words
+    for spelt in (word, word.upper(), word.capitalize())
+}
 
 _MEANT: Final = np.repeat(
     np.array([FALSE, TRUE, UNREADABLE]), [len(SPELLINGS[0]), len(SPELLINGS[1]), 1]
@@ -94,6 +104,7 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
     name = "boolean"
     description = "Yes or no: true/false, yes/no, y/n, t/f, on/off, 1/0. As a target: two classes."
     foretells = True
+    compiles = True
     state_type = BooleanState
     options_type = BooleanOptions
 
@@ -133,8 +144,7 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
             if state.missing == "drop":
                 dropped |= gone[:, column]
             if state.missing == "frequent":
-                often = TRUE if state.counts[1] > state.counts[0] else FALSE
-                codes[gone[:, column], column] = often
+                codes[gone[:, column], column] = _often(state)
         return Encoded({"codes": codes}, dropped, unreadable)
 
     def decode(
@@ -144,7 +154,7 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
         threshold: Threshold = None,
     ) -> dict[str, pa.Array]:
         """Give ``prediction`` (bool), ``probability_false`` and ``probability_true``."""
-        values = pa.array([False, True])
+        values = pa.array([False, True], pa.bool_())
         return class_columns(outputs, values, ["false", "true"], threshold)
 
     def restore(self, encoded: Encoded, column: int, state: BooleanState) -> pa.Array:
@@ -174,12 +184,50 @@ class Boolean(Kind[BooleanState, BooleanOptions]):
         """Build the head of two classes."""
         return ClassHead(state.counts, options)
 
+    def raw(self, arrays: Sequence[pa.Array], states: Sequence[BooleanState]) -> Raw:
+        """Give float64: 0 false, 1 true."""
+        codes = np.stack([_find(array) for array in arrays], axis=1)
+        values = np.array([np.nan, 0.0, 1.0, np.nan])  # by MISSING, FALSE, TRUE, UNREADABLE
+        return Raw(values[codes], codes == UNREADABLE)
+
+    def reader(self, state: BooleanState) -> Callable[[object], RawCell | None]:
+        """Read true and false, 1 and 0, and every spelling without blanks."""
+        return _read_cell
+
+    def graph(self, graph: Graph, raw: str, states: Sequence[BooleanState]) -> Written:
+        """Write what `encode` does."""
+        gone = graph.add("IsNaN", [raw])
+        often = [_often(state) if state.missing == "frequent" else MISSING for state in states]
+        codes = graph.add("Add", [raw, np.array([float(FALSE)])])
+        codes = graph.cast(graph.add("Where", [gone, np.array(often, np.float64), codes]), np.int64)
+        drops = np.array([state.missing == "drop" for state in states])
+        if not drops.any():
+            return Written({"codes": codes})
+        lost = graph.add("And", [gone, drops])
+        return Written({"codes": codes}, any_of(graph, lost))
+
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make yes and no in several spellings, with gaps and question marks."""
         random = np.random.default_rng(seed)
         spellings = ["yes", "no", "Yes ", " NO", "y", "n", "?"]
         shares = [0.3, 0.4, 0.1, 0.1, 0.04, 0.04, 0.02]
         return pa.array(random.choice(spellings, rows, p=shares), mask=random.random(rows) < 0.05)
+
+
+def _often(state: BooleanState) -> int:
+    """Give the code of the more frequent value."""
+    return TRUE if state.counts[1] > state.counts[0] else FALSE
+
+
+def _read_cell(cell: object) -> float | None:
+    """Read one plain cell; None where that takes care. NaN is missing."""
+    try:
+        found = _PLAIN.get(cell)
+    except TypeError:  # a list or a record
+        return None
+    if found is None and isinstance(cell, str) and cell.isascii():
+        return _PLAIN.get(cell.strip(" ").lower())
+    return found
 
 
 def _counts(summary: ColumnSummary) -> tuple[int, int]:
@@ -222,6 +270,7 @@ def _careful_codes(values: pa.Array) -> NDArray[np.int64]:
 
 def _spelt(texts: pa.Array) -> NDArray[np.int64]:
     """Code texts by the list of spellings."""
-    places = pc.index_in(pc.utf8_lower(texts), value_set=_SPELT)
-    codes: NDArray[np.int64] = _MEANT[whole_numbers(places, null=len(_SPELT))]
+    spelt = pa.array([*SPELLINGS[0], *SPELLINGS[1]], pa.large_string())
+    places = pc.index_in(pc.utf8_lower(texts), value_set=spelt)
+    codes: NDArray[np.int64] = _MEANT[whole_numbers(places, null=len(spelt))]
     return codes

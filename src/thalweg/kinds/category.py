@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, final
 
@@ -20,10 +20,13 @@ from thalweg.kinds.base import (
     Kind,
     LossOptions,
     Options,
+    Raw,
+    RawCell,
     Role,
     State,
     Task,
     Threshold,
+    Written,
 )
 from thalweg.kinds.cells import (
     by_value,
@@ -34,6 +37,8 @@ from thalweg.kinds.cells import (
     whole_numbers,
 )
 from thalweg.kinds.classes import ClassHead, class_columns, look_up
+from thalweg.kinds.graph import Graph, any_of, look_up_cells
+from thalweg.kinds.levels import reader_of
 from thalweg.stats import ColumnSummary
 from thalweg.stats.arrays import plain
 from thalweg.stats.parsing import canonical_text, is_missing_text, read_numbers, stripped
@@ -117,6 +122,14 @@ class CategoryState(State):
         return {text.encode(): place for place, text in ordered}
 
     @cached_property
+    def spellings(self) -> NDArray[np.object_]:
+        """How the cell of each code is spelt: missing, unseen, and the levels; objects."""
+        unseen = "?"
+        while unseen in self.levels:
+            unseen += "?"
+        return np.array(["", unseen, *self.levels], dtype=np.object_)
+
+    @cached_property
     def seen(self) -> dict[str | None, int]:
         """The codes of some texts that came in small batches: read once, then looked up."""
         return {}
@@ -181,6 +194,7 @@ class Category(Kind[CategoryState, CategoryOptions]):
     name = "category"
     description = "Values out of a list, as text or numbers. As a target: two classes or more."
     foretells = True
+    compiles = True
     state_type = CategoryState
     options_type = CategoryOptions
 
@@ -262,6 +276,32 @@ class Category(Kind[CategoryState, CategoryOptions]):
     def head(self, state: CategoryState, options: LossOptions) -> Head | None:
         """Build the head of the classes."""
         return ClassHead(state.counts, options)
+
+    def raw(self, arrays: Sequence[pa.Array], states: Sequence[CategoryState]) -> Raw:
+        """Give levels as the states spell them, and what is no level's for unseen cells."""
+        values = np.empty((len(arrays[0]), len(states)), dtype=np.object_)
+        for column, (array, state) in enumerate(zip(arrays, states, strict=True)):
+            values[:, column] = state.spellings.take(_find(array, state))
+        return Raw(values, np.zeros(values.shape, dtype=bool))
+
+    def reader(self, state: CategoryState) -> Callable[[object], RawCell | None]:
+        """See `thalweg.kinds.levels.reader_of`."""
+        return reader_of(state.spellings.tolist(), state.form, whole=state.addresses is not None)
+
+    def graph(self, graph: Graph, raw: str, states: Sequence[CategoryState]) -> Written:
+        """Write what `encode` does."""
+        tables = []
+        for state in states:
+            fills = state.missing == "frequent" and state.levels
+            table = {text: place for place, text in reversed([*enumerate(state.levels, FIRST)])}
+            tables.append(table | {"": FIRST if fills else MISSING})
+        codes = look_up_cells(graph, raw, tables, UNSEEN)
+        drops = np.array([state.missing == "drop" for state in states])
+        if not drops.any():
+            return Written({"codes": codes})
+        gone = graph.add("Equal", [codes, np.array([MISSING])])
+        lost = graph.add("And", [gone, drops])
+        return Written({"codes": codes}, any_of(graph, lost))
 
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make towns, some common and some rare, with gaps, blanks and question marks."""

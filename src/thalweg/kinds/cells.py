@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
@@ -83,6 +84,21 @@ def unread(array: pa.Array, read: NDArray[np.bool_]) -> NDArray[np.bool_]:
     there = rest.is_valid().to_numpy(zero_copy_only=False)
     unreadable[places] = there & ~is_missing_text(rest)
     return unreadable
+
+
+def gone_cell(cell: object) -> float | None:
+    """Read one plain cell that holds nothing, or a word for missing: NaN. None for all else.
+
+    Examples
+    --------
+    >>> gone_cell(" N/A "), gone_cell("soon"), gone_cell(0)
+    (nan, None, None)
+    """
+    if cell is None:
+        return math.nan
+    # Other blanks than these take care.
+    missing = isinstance(cell, str) and cell.isascii() and cell.strip(" ").lower() in MISSING_TEXTS
+    return math.nan if missing else None
 
 
 def whole_numbers(array: pa.Array, null: int) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ import pyarrow as pa
 from thalweg.core.errors import ColumnError, TargetError
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Encoded, Head, LossOptions, Masks, Role, State
+from thalweg.kinds.check_raw import RAW_CHECKS
 from thalweg.kinds.evidence import (
     AnyKind,
     NonconformityError,
@@ -491,6 +492,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     encode_is_vectorised,
     targets_are_clean,
     textbooks_can_read_it,
+    *RAW_CHECKS,
     gradients_reach_every_weight,
     the_loss_falls,
     the_start_is_the_best_constant,

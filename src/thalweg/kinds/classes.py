@@ -170,8 +170,8 @@ def class_columns(
     dict
         ``prediction``, then ``probability_<class>`` (float64) for each class.
     """
-    columns = {"prediction": classes.take(pa.array(decide(probabilities, threshold)))}
+    columns = {"prediction": classes.take(pa.array(decide(probabilities, threshold), pa.int64()))}
     for column, name in enumerate(names):
         shares = np.ascontiguousarray(probabilities[:, column], dtype=np.float64)
-        columns[f"probability_{name}"] = pa.array(shares)
+        columns[f"probability_{name}"] = pa.array(shares, pa.float64())
     return columns

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 import numpy as np
@@ -10,48 +12,62 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.core.errors import TargetError
-from thalweg.kinds.base import Encoded, Kind, Options, Role, State, Threshold
-from thalweg.kinds.cells import present, require_flat, unread
+from thalweg.kinds.base import (
+    Encoded,
+    Kind,
+    Options,
+    Raw,
+    RawCell,
+    Role,
+    State,
+    Threshold,
+    Written,
+)
+from thalweg.kinds.calendar import (
+    CIRCLES,
+    DAY,
+    FAR,
+    MINUTES,
+    PARTS,
+    YEAR,
+    Ranges,
+    civil,
+    write_parts,
+)
+from thalweg.kinds.cells import gone_cell, present, require_flat, unread
+from thalweg.kinds.graph import Graph, any_of
 from thalweg.kinds.scaling import BLOCK, fit_scaling, scaled
 from thalweg.stats import ColumnSummary
-from thalweg.stats.dates import FORMATS, reading_order
+from thalweg.stats.dates import FORMATS, ISO, reading_order
 from thalweg.stats.parsing import read_numbers, read_times
 
 if TYPE_CHECKING:
     from torch import nn
 
-CYCLES: Final = {"month": 12, "day": 31, "weekday": 7, "hour": 24, "minute": 60}
-"""The parts that come round again, and how many values each has."""
-
-PARTS: Final = (
-    "elapsed",
-    "year",
-    *(f"{cycle}_{wave}" for cycle in CYCLES for wave in ("sin", "cos")),
-)
-"""The parts of a cell, in the order of the field."""
-
 UNITS: Final = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
-
-DAY: Final = 86_400
-YEAR: Final = 365.2425 * DAY
 
 ROUND: Final = (1e-6, 1e-3, 1, 60, 3600, DAY)
 """The units in seconds that restored times are rounded to."""
 
-FAR: Final = 3e14
-"""Seconds on either side of 1970, some ten million years: calendar arithmetic stays exact."""
+EXACT: Final = 2**53
+"""Up to here every whole number is a float64."""
 
-# Looked up rather than computed: a sine may differ in its last bit with the processor's vector
-# width, and so with the size of a batch.
-_CIRCLES: Final = {
-    name: np.stack([np.sin(turn), np.cos(turn)], axis=-1).astype(np.float32)
-    for name, length in CYCLES.items()
-    for turn in [2 * np.pi * np.arange(length) / length]
-}
-
-_MINUTES: Final = np.concatenate(
-    [np.repeat(_CIRCLES["hour"], 60, axis=0), np.tile(_CIRCLES["minute"], (24, 1))], axis=1
+# The texts that Python and `thalweg.stats.dates` read alike, where they read them at all, with a 0
+# for every digit.
+_SHAPES: Final = frozenset(
+    [
+        "0000-00-00",
+        *(
+            f"0000-00-00{separator}{clock}{zone}"
+            for separator in "T "
+            for clock in ("00:00", "00:00:00", "00:00:00.000", "00:00:00.000000")
+            for zone in ("", "Z", "+00:00", "-00:00")
+        ),
+    ]
 )
+_DIGITS: Final = str.maketrans("123456789", "000000000")
+_EPOCH: Final = datetime(1970, 1, 1)
+_EPOCH_UTC: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Unit = Literal["seconds", "milliseconds", "microseconds", "nanoseconds"]
 
@@ -113,6 +129,7 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
     name = "datetime"
     description = "Dates and times, with or without a zone, in ISO 8601 and other usual spellings."
     foretells = True
+    compiles = True
     state_type = DatetimeState
     options_type = DatetimeOptions
 
@@ -211,6 +228,36 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
         week, day = (PARTS.index(f"{cycle}_sin") for cycle in ("weekday", "hour"))
         return Hours(len(states), week, day)
 
+    def raw(self, arrays: Sequence[pa.Array], states: Sequence[DatetimeState]) -> Raw:
+        """Give float64: seconds since 1970 UTC."""
+        shape = len(arrays[0]), len(states)
+        values, unreadable = np.empty(shape), np.empty(shape, dtype=bool)
+        for column, (array, state) in enumerate(zip(arrays, states, strict=True)):
+            values[:, column], unreadable[:, column] = _read(array, state)
+        return Raw(values, unreadable)
+
+    def reader(self, state: DatetimeState) -> Callable[[object], RawCell | None]:
+        """Read ISO 8601, or numbers where the column has a unit."""
+        if state.unit is not None:
+            return partial(_read_number, second=UNITS[state.unit])
+        return _read_text if ISO in state.formats else gone_cell
+
+    def graph(self, graph: Graph, raw: str, states: Sequence[DatetimeState]) -> Written:
+        """Write what `encode` does."""
+        gone = graph.add("IsNaN", [raw])
+        centre, scale, lower, upper = (
+            np.array([getattr(state, name) for state in states])
+            for name in ("centre", "scale", "lower", "upper")
+        )
+        lower, upper = lower + 0.0, upper + 0.0  # 0 has no sign
+        varies = np.array([state.varies for state in states], dtype=np.float32)
+        parts = write_parts(graph, raw, gone, Ranges(centre, scale, lower, upper, varies))
+        fields = {"parts": parts, "missing": graph.cast(gone, np.int64)}
+        drops = np.array([state.missing == "drop" for state in states])
+        if not drops.any():
+            return Written(fields)
+        return Written(fields, any_of(graph, graph.add("And", [gone, drops])))
+
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make two years of hours as ISO text, with gaps, question marks and two broken cells."""
         random = np.random.default_rng(seed)
@@ -235,6 +282,26 @@ def _read(array: pa.Array, state: DatetimeState) -> tuple[NDArray[np.float64], N
         numbers, read = read_numbers(array)
         times = numbers * UNITS[state.unit]
     return times, unread(array, read)
+
+
+def _read_number(cell: object, second: float) -> float | None:
+    """Read one plain cell as a time in units of so many seconds; None where that takes care."""
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
+        # A NaN is within no bounds.
+        return float(cell) * second if -EXACT <= cell <= EXACT else None
+    return gone_cell(cell)
+
+
+def _read_text(cell: object) -> float | None:
+    """Read one plain cell of ISO 8601; None where that takes care."""
+    if not isinstance(cell, str) or cell.translate(_DIGITS) not in _SHAPES:
+        return gone_cell(cell)
+    try:
+        moment = datetime.fromisoformat(cell)
+    except ValueError:
+        return None
+    since = moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)
+    return since.days * DAY + since.seconds + since.microseconds * 1000 / 1e9
 
 
 def _sample(summary: ColumnSummary, state: DatetimeState) -> NDArray[np.float64]:
@@ -265,7 +332,7 @@ def _split(times: NDArray[np.float64], state: DatetimeState, parts: NDArray[np.f
     if tables:
         dates = _dates(np.arange(days[0], days[1] + 1), varies)
         years = _years(np.arange(kept_days[0], kept_days[1] + 1), state)
-    minutes = (_MINUTES * varies[8:]).view(np.complex128)[:, 0]
+    minutes = (MINUTES * varies[8:]).view(np.complex128)[:, 0]
     words = parts.view(np.complex128)
     for start in range(0, len(times), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -285,7 +352,7 @@ def _instants(
     times: NDArray[np.float64], state: DatetimeState
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Give times [N] within the fences, all in whole seconds, and the days of all and of these."""
-    kept = np.clip(times, state.lower, state.upper)
+    kept = np.clip(times, state.lower + 0.0, state.upper + 0.0)  # 0 has no sign
     seconds = np.floor(np.clip(times, -FAR, FAR)).astype(np.int64)
     return kept, seconds, seconds // DAY, np.floor(kept / DAY).astype(np.int64)
 
@@ -305,31 +372,9 @@ def _dates(days: NDArray[np.int64], varies: NDArray[np.float32]) -> NDArray[np.c
     """
     _, month, day = civil(days)
     parts = np.zeros((len(days), 8), dtype=np.float32)
-    parts[:, 2:4] = _CIRCLES["month"][month - 1]
-    parts[:, 4:6] = _CIRCLES["day"][day - 1]
+    parts[:, 2:4] = CIRCLES["month"][month - 1]
+    parts[:, 4:6] = CIRCLES["day"][day - 1]
     # 1 January 1970 was a Thursday; Monday is 0.
-    parts[:, 6:8] = _CIRCLES["weekday"][(days + 3) % 7]
+    parts[:, 6:8] = CIRCLES["weekday"][(days + 3) % 7]
     parts *= varies[:8]
     return np.ascontiguousarray(parts.view(np.complex128).T)
-
-
-def civil(
-    days: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Turn days since 1970-01-01 into year, month (1-12) and day (1-31), Gregorian throughout.
-
-    Howard Hinnant's algorithm ("chrono-compatible low-level date algorithms"): years begin in
-    March, so that the leap day comes last.
-
-    Examples
-    --------
-    >>> civil(np.array([0, 19_782, -719_162]))
-    (array([1970, 2024,    1]), array([1, 2, 1]), array([ 1, 29,  1]))
-    """
-    era, day = np.divmod(days + 719_468, 146_097)
-    year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
-    day -= 365 * year + year // 4 - year // 100
-    month = (5 * day + 2) // 153
-    day_of_month = day - (153 * month + 2) // 5 + 1
-    month = np.where(month < 10, month + 3, month - 9)
-    return year + 400 * era + (month <= 2), month, day_of_month

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, final
 
 import numpy as np
@@ -19,13 +19,25 @@ from thalweg.kinds.base import (
     Kind,
     LossOptions,
     Options,
+    Raw,
+    RawCell,
     Role,
     State,
     Task,
     Threshold,
+    Written,
 )
-from thalweg.kinds.cells import are_codes, common, places_of, present, require_flat, unread
-from thalweg.kinds.scaling import HUGE, fit_edges, fit_scaling, scaled_columns
+from thalweg.kinds.cells import (
+    are_codes,
+    common,
+    gone_cell,
+    places_of,
+    present,
+    require_flat,
+    unread,
+)
+from thalweg.kinds.graph import Graph, any_of, look_up_cells
+from thalweg.kinds.scaling import HUGE, fit_edges, fit_scaling, scaled_columns, write_scaled
 from thalweg.stats import ColumnSummary, NumberSummary
 from thalweg.stats.arrays import plain, sort_of
 from thalweg.stats.parsing import read_numbers
@@ -42,6 +54,16 @@ LEAST_ROWS: Final = 10_000
 
 MARGIN: Final = 0.05
 """How far beyond the training range a prediction may go, as a share of that range."""
+
+EXACT: Final = 2**53
+LEAST: Final = -EXACT
+"""Between these every whole number is a float64."""
+
+NEARLY: Final = 1e-7
+"""What differs by less from 1 is 1."""
+
+DIGITS: Final = 15
+"""Any text of so few digits is read exactly."""
 
 Outliers = Literal["clip", "flag", "drop", "none"]
 
@@ -140,6 +162,7 @@ class Number(Kind[NumberState, NumberOptions]):
     name = "number"
     description = "Numbers: amounts, ages, prices, counts. As a target: regression."
     foretells = True
+    compiles = True
     state_type = NumberState
     options_type = NumberOptions
 
@@ -197,13 +220,7 @@ class Number(Kind[NumberState, NumberOptions]):
             values if clip else _without_infinite(values, unreadable[:, column])
             for column, ((values, _), clip) in enumerate(zip(columns, clips, strict=True))
         ]
-        lower, upper, fill, centre, scale = (
-            np.array([getattr(state, name) for state in states])
-            for name in ("lower", "upper", "fill", "centre", "scale")
-        )
-        # A column that does not clip has no fences.
-        lower, upper = np.where(clips, lower, -np.inf), np.where(clips, upper, np.inf)
-        coordinates, missing = scaled_columns(kept, centre, scale, lower, upper, fill)
+        coordinates, missing = scaled_columns(kept, *_scalings(states, clips))
         drops = [state.drops_missing for state in states]
         if any(drops):
             dropped |= (missing & np.array(drops)).any(axis=1)
@@ -260,6 +277,50 @@ class Number(Kind[NumberState, NumberOptions]):
     def head(self, state: NumberState, options: LossOptions) -> Head | None:
         """Build the head of a regression; it ignores the options."""
         return RegressionHead(robust=state.robust)
+
+    def raw(self, arrays: Sequence[pa.Array], states: Sequence[NumberState]) -> Raw:
+        """Give float64, infinite values too."""
+        shape = len(arrays[0]), len(states)
+        values, unreadable = np.empty(shape), np.zeros(shape, dtype=bool)
+        for column, (array, state) in enumerate(zip(arrays, states, strict=True)):
+            values[:, column], unread_cells = _read_column(array)
+            if unread_cells is not None:
+                unreadable[:, column] = unread_cells
+            if state.outliers != "clip":
+                unreadable[:, column] |= np.isinf(values[:, column])
+        return Raw(values, unreadable)
+
+    def reader(self, state: NumberState) -> Callable[[object], RawCell | None]:
+        """Read numbers as they are, and texts of digits or words for missing."""
+        return _read_cell
+
+    def graph(self, graph: Graph, raw: str, states: Sequence[NumberState]) -> Written:
+        """Write what `encode` does."""
+        sorts = [state.outliers for state in states]
+        clips = [sort == "clip" for sort in sorts]
+        gone = graph.add("IsNaN", [raw])
+        if not all(clips):
+            infinite = graph.add("IsInf", [raw])
+            lost = graph.add("And", [infinite, ~np.array(clips)])
+            gone = graph.add("Or", [gone, lost])
+        fields = {
+            "values": write_scaled(graph, raw, gone, *_scalings(states, clips)),
+            "missing": graph.cast(gone, np.int64),
+        }
+        if any(state.spikes for state in states):
+            tables = [{v: at for at, v in enumerate(state.spikes, 1)} for state in states]
+            fields["spike"] = look_up_cells(graph, raw, tables, 0)
+        drops: list[str] = []
+        if not set(sorts) <= {"clip", "none"}:
+            outlier = _write_outliers(graph, raw, states)
+            if "flag" in sorts:
+                fields["outlier"] = graph.cast(_some(graph, outlier, sorts, "flag"), np.int64)
+            if "drop" in sorts:
+                drops.append(_some(graph, outlier, sorts, "drop"))
+        if any(state.drops_missing for state in states):
+            words = ["drop" if state.drops_missing else "" for state in states]
+            drops.append(_some(graph, gone, words, "drop"))
+        return Written(fields, any_of(graph, *drops))
 
     def sample(self, seed: int, rows: int) -> pa.Array:
         """Make log-normal amounts with gaps and a few absurd values."""
@@ -338,6 +399,43 @@ def _marks(
             else:
                 dropped |= outlier
     return marks, dropped
+
+
+def _scalings(
+    states: Sequence[NumberState], clips: Sequence[bool]
+) -> tuple[NDArray[np.float64], ...]:
+    """Give each column's centre, scale, fences and fill; without clipping there are no fences."""
+    centre, scale, lower, upper, fill = (
+        np.array([getattr(state, name) for state in states])
+        for name in ("centre", "scale", "lower", "upper", "fill")
+    )
+    # ONNX Runtime leaves out a division by what is 1 as float32.
+    scale = np.where(np.abs(scale - 1) < NEARLY, 1.0, scale)
+    return centre, scale, np.where(clips, lower, -np.inf), np.where(clips, upper, np.inf), fill
+
+
+def _write_outliers(graph: Graph, raw: str, states: Sequence[NumberState]) -> str:
+    """Write the nodes that say what is beyond the fences; a filled cell never is."""
+    lower, upper = (
+        np.array([getattr(state, name) for state in states]) for name in ("lower", "upper")
+    )
+    return graph.add("Or", [graph.add("Less", [raw, lower]), graph.add("Greater", [raw, upper])])
+
+
+def _some(graph: Graph, flags: str, words: Sequence[str], word: str) -> str:
+    """Write the node that keeps the flags [N, C] of the columns that a word stands for."""
+    return graph.add("And", [flags, np.array([each == word for each in words])])
+
+
+def _read_cell(cell: object) -> float | None:
+    """Read one plain cell; None where that takes care. NaN is missing."""
+    if isinstance(cell, float):
+        return cell if cell - cell == 0 else None
+    if isinstance(cell, int):
+        return float(cell) if LEAST <= cell <= EXACT else None
+    if isinstance(cell, str) and cell.isdigit() and len(cell) <= DIGITS and cell.isascii():
+        return float(cell)
+    return gone_cell(cell)
 
 
 def _read_column(array: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:

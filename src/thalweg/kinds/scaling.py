@@ -9,6 +9,7 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.kinds.graph import Graph, clip, minus
 from thalweg.stats import NumberSummary
 
 LIMIT: Final = 1e6
@@ -135,11 +136,10 @@ def scaled_columns(
     shape = len(columns[0]), len(columns)
     coordinates = np.empty(shape, dtype=np.float32)
     missing = np.zeros(shape, dtype=bool)
+    least, most, filler = (
+        _placed(value, centre, scale)[:, np.newaxis] for value in (lower, upper, fill)
+    )
     with np.errstate(over="ignore", invalid="ignore"):
-        least, most, filler = (
-            np.clip((value - centre) / scale, -LIMIT, LIMIT)[:, np.newaxis]
-            for value in (lower, upper, fill)
-        )
         room = np.empty((shape[1], min(shape[0], BLOCK)))
         for start in range(0, shape[0], BLOCK):
             rows = slice(start, min(start + BLOCK, shape[0]))
@@ -154,6 +154,48 @@ def scaled_columns(
                 missing[rows, column] = gone[column]
             coordinates[rows] = block.T
     return coordinates, missing
+
+
+def write_scaled(
+    graph: Graph,
+    cells: str,
+    gone: str,
+    centre: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    fill: NDArray[np.float64],
+) -> str:
+    """Write the nodes that do what `scaled_columns` does, to the bit.
+
+    Parameters
+    ----------
+    graph
+        Where to.
+    cells
+        float64 [N, C].
+    gone
+        Bool [N, C]: the cells that are filled.
+    centre, scale, lower, upper, fill
+        See `scaled_columns`.
+
+    Returns
+    -------
+    str
+        float32 [N, C].
+    """
+    least, most, filler = (_placed(value, centre, scale) for value in (lower, upper, fill))
+    distance = graph.add("Div", [minus(graph, cells, centre), scale])
+    kept = clip(graph, distance, least, most)
+    return graph.cast(graph.add("Where", [gone, filler, kept]), np.float32)
+
+
+def _placed(
+    values: NDArray[np.float64], centre: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Scale a value of each column [C]; a zero has no sign, which a graph might lose."""
+    with np.errstate(over="ignore"):
+        return np.clip((values - centre) / scale, -LIMIT, LIMIT) + 0.0
 
 
 def fit_edges(numbers: NumberSummary, scaling: Scaling, bins: int) -> tuple[float, ...]:

@@ -24,7 +24,6 @@ from thalweg.kinds.base import (
     Threshold,
 )
 from thalweg.kinds.cells import is_text, present, require_flat
-from thalweg.sources.text import STRANGE
 from thalweg.stats import ColumnSummary
 from thalweg.stats.arrays import is_bytes, plain
 from thalweg.stats.parsing import canonical_text, is_missing_text
@@ -335,6 +334,8 @@ def read_texts(
     array = plain(array)
     broken = np.zeros(len(array), dtype=np.bool_)
     if is_text(array.type) or is_bytes(array.type):
+        from thalweg.sources.text import STRANGE
+
         array, broken = _decoded(array.cast(pa.large_binary()))
         strange = pc.match_substring_regex(array, STRANGE).fill_null(False)  # noqa: FBT003
         broken |= strange.to_numpy(zero_copy_only=False)

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.floating[Any]]
-_LEAST: Final = 1e-30
+LEAST: Final = 1e-30
 """The least probability: float32 holds it, and its logarithm is finite."""
 
 FALSE_ALARMS: Final = 0.01
@@ -339,7 +339,7 @@ def _log_loss(probabilities: NDArray[np.float64], truth: NDArray[Any]) -> float:
 
 def _logits(probabilities: Floats) -> NDArray[np.float64]:
     """Give the logarithms of probabilities [N, classes], never infinite."""
-    return np.log(np.clip(probabilities.astype(np.float64), _LEAST, None))
+    return np.log(np.clip(probabilities.astype(np.float64), LEAST, None))
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

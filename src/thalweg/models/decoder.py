@@ -166,10 +166,10 @@ class Decoder:
     def columns(self, answers: Answers) -> dict[str, pa.Array]:
         """Put answers into the user's own terms."""
         if self.task == "regression":
-            columns = {"prediction": pa.array(answers.prediction)}
+            columns = {"prediction": pa.array(answers.prediction, pa.float64())}
             if answers.low is not None and answers.high is not None:
-                columns["prediction_low"] = pa.array(answers.low)
-                columns["prediction_high"] = pa.array(answers.high)
+                columns["prediction_low"] = pa.array(answers.low, pa.float64())
+                columns["prediction_high"] = pa.array(answers.high, pa.float64())
             return columns
         if self.task == "anomaly":
             return self._odd(answers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
 import numpy as np
 import pyarrow as pa
@@ -97,6 +98,7 @@ class Model:
         self.seconds = seconds
         self.path = path
         self.reference = reference
+        self._identity: str | None = None
 
     @property
     def task(self) -> Task:
@@ -156,7 +158,26 @@ class Model:
             Further files by name: the card and the report. Without a card, ``thalweg show`` writes
             one from the record.
         """
-        description = {
+        artifact.save(
+            artifact.Artifact(self._description(), self._weights(), dict(texts or {})), folder
+        )
+        self.path = folder
+        self._identity = None
+
+    @property
+    def identity(self) -> str:
+        """12 hexadecimal digits that stand for the model; see `thalweg.models.artifact.identity`.
+
+        Those of a model that was loaded are its folder's, whichever version wrote that.
+        """
+        if self._identity is None:
+            weights = hashlib.sha256(self._weights()).hexdigest()
+            self._identity = artifact.identity(self._description(), weights)
+        return self._identity
+
+    def _description(self) -> dict[str, Any]:
+        """Give everything but the weights as plain data."""
+        return {
             "task": self.task,
             "schema": self.schema.to_json(),
             "recipe": self.recipe.model_dump(mode="json"),
@@ -171,11 +192,12 @@ class Model:
             # What mistakes look like is for the report: a model is no place for others' pictures.
             else self.evaluation.model_dump(mode="json", exclude={"mistakes"}),
         }
+
+    def _weights(self) -> bytes:
+        """Give the network's weights as a file's content."""
         tensors = {name: value.contiguous() for name, value in self.network.state_dict().items()}
-        artifact.save(
-            artifact.Artifact(description, save_tensors(tensors), dict(texts or {})), folder
-        )
-        self.path = folder
+        content: bytes = save_tensors(tensors)
+        return content
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -196,7 +218,7 @@ class Model:
             network = Network(schema, recipe)
             network.load_state_dict(tensors)
             evaluation, reference = facts["evaluation"], facts.get("reference")
-            return cls(
+            model = cls(
                 schema,
                 network,
                 recipe,
@@ -209,6 +231,7 @@ class Model:
                 folder,
                 None if reference is None else Reference.model_validate(reference),
             )
+            model._identity = artifact.identity(facts)
         except _UNFIT as error:
             first = (str(error) or type(error).__name__).splitlines()[0]
             raise ArtifactError(
@@ -216,6 +239,7 @@ class Model:
                 "a model saved by this version of Thalweg",
                 "Use the version that saved it, or train again.",
             ) from None
+        return model
 
 
 def _require_shapes(schema: Schema, recipe: Recipe, tensors: Mapping[str, torch.Tensor]) -> None:

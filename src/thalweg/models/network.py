@@ -151,7 +151,7 @@ class Network(nn.Module):
             [
                 encoder.present(features[kind])
                 if isinstance(encoder, Masks)
-                else tokens.new_ones(len(tokens), tokens_of(encoder), dtype=torch.bool)
+                else tokens.new_ones(tokens.shape[0], tokens_of(encoder), dtype=torch.bool)
                 for kind, encoder in self.encoders.items()
             ],
             dim=1,
@@ -236,7 +236,7 @@ def tokens_of(encoder: nn.Module) -> int:
     return tokens
 
 
-def _spread(outputs: Tensor) -> Tensor:
+def spread_of(outputs: Tensor) -> Tensor:
     """Give the standard deviation of the members' outputs [members, N, outputs], float32 [N]."""
     apart = outputs - outputs.mean(dim=0)
     return apart.square().mean(dim=0).sqrt().mean(dim=-1)
@@ -300,7 +300,7 @@ def forward_all(network: Network, arrays: Arrays, held: NDArray[np.int64] | None
     for start in range(0, max(1, len(arrays)), size):
         rows = slice(start, start + size)
         outputs = network(network.tensors(arrays.take(rows).features)).float()
-        spreads.append(_spread(outputs).numpy())
+        spreads.append(spread_of(outputs).numpy())
         if held is not None:
             judges = torch.from_numpy(held[rows]).T
             outputs = outputs[judges, torch.arange(judges.shape[1])]

@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, final
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pajson
@@ -289,6 +288,8 @@ class Writer:
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Append rows; bytes become base64."""
         if batch.num_rows:
+            import polars as pl
+
             frame = pl.DataFrame(pa.Table.from_batches([batch]))
             text = frame.with_columns(pl.col(pl.Binary).bin.encode("base64")).write_ndjson()
             self._file.write(text.encode())

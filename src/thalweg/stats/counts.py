@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final, final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -75,6 +74,8 @@ class ValueCounts(Summary):
         if not len(texts):
             return
         self.total += int(weights.sum())
+        import polars as pl
+
         integers = pl.Series(pl.from_arrow(texts)).cast(pl.Int64, strict=False).to_arrow()
         if integers.null_count < len(integers):
             same = pc.fill_null(pc.equal(integers.cast(pa.large_string()), texts), fill_value=False)
@@ -143,6 +144,8 @@ class ValueCounts(Summary):
             ]
         )
         kept = np.concatenate([self._numbers.counts[integers], self._texts.counts[texts]])
+        import polars as pl
+
         table = pl.DataFrame({"key": pl.from_arrow(keys), "count": kept})
         table = table.sort(["count", "key"], descending=[True, False]).head(number)
         return list(table.iter_rows())

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from thalweg.stats.arrays import spread
@@ -137,12 +137,9 @@ def _padded(texts: pa.LargeStringArray) -> tuple[NDArray[np.uint8], Int]:
     regular &= (raw.lengths == 10) | ((raw.lengths > 10) & (columns[13] == ord(":")))
     if regular.all():
         return columns, raw.lengths
-    padded = (
-        pl.Series(pl.from_arrow(texts))
-        .str.replace_all(r"(?-u:\b)(\d)([-/.: T])", "0$1$2")
-        .str.replace_all(r"^(\d+[-/]\d+[-/])(\d)$", "${1}0$2")
-    )
-    again = TextBytes.of(padded.to_arrow().cast(pa.large_string()))
+    padded = pc.replace_substring_regex(texts, r"\b(\d)([-/.: T])", r"0\1\2")
+    padded = pc.replace_substring_regex(padded, r"^(\d+[-/]\d+[-/])(\d)$", r"\10\2")
+    again = TextBytes.of(padded)
     fits = again.lengths <= _LONGEST
     return np.where(~regular & fits, again.matrix(_WORDS), columns), np.where(
         ~regular & fits, again.lengths, raw.lengths

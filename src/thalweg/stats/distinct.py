@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Final, final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -221,6 +220,8 @@ class DistinctSample(Summary):
                 once = np.delete(np.arange(len(hashes)), again + 1)
                 hashes, texts = hashes[once], texts.take(pa.array(once))
             else:
+                import polars as pl
+
                 table = pl.DataFrame({"hash": hashes, "text": pl.from_arrow(texts)})
                 table = table.group_by("hash").agg(pl.col("text").min()).sort("hash")
                 hashes = table["hash"].to_numpy()

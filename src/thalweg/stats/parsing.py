@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -42,6 +41,7 @@ MISSING_TEXTS: Final = frozenset(
 
 _SOLID: Final = (np.arange(256) > 0x20) & (np.arange(256) < 0x7F)  # ASCII that is no blank
 _NUMERIC: Final = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.", dtype=np.uint8))
+_DECIMAL: Final = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _LIMIT: Final = 2.0**63
 _EARLIEST: Final = -62_135_596_800.0  # 0001-01-01
 _LATEST: Final = 253_402_300_799.0  # 9999-12-31T23:59:59
@@ -137,8 +137,21 @@ def text_numbers(texts: pa.LargeStringArray) -> NDArray[np.float64]:
     found = np.full(len(texts), np.nan)
     if promising.any():
         some = texts if promising.all() else texts.filter(pa.array(promising))
-        values = pl.Series(pl.from_arrow(some)).cast(pl.Float64, strict=False).to_numpy()
+        values = _decimals(some)
         found[promising] = np.where(np.isfinite(values), values, np.nan)
+    return found
+
+
+def _decimals(texts: pa.LargeStringArray) -> NDArray[np.float64]:
+    """Read texts [N] as the nearest doubles; NaN for those that are no decimal number."""
+    found: NDArray[np.float64]
+    try:
+        found = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:  # one that is none, or has a plus, and the cast reads no other either
+        read = pc.match_substring_regex(texts, _DECIMAL)
+        numbers = pc.replace_substring_regex(texts.filter(read), r"^\+", "")
+        found = np.full(len(texts), np.nan)
+        found[read.to_numpy(zero_copy_only=False)] = numbers.cast(pa.float64())
     return found
 
 

@@ -86,9 +86,13 @@ class _Layer(nn.Module):
         flat = x.reshape(members, rows * count, width)
         parts = self.into(self.before(flat)).view(members, rows, count, 3, self._heads, HEAD)
         query, key, value = parts.permute(3, 0, 1, 4, 2, 5)
-        looked = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen[None, :, None, None, :]
-        )
+        mask = seen[None, :, None, None, :]
+        if torch.compiler.is_exporting():
+            # The same in parts that a graph knows for any number of axes.
+            weights = query @ key.transpose(-1, -2) * HEAD**-0.5
+            looked = weights.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ value
+        else:
+            looked = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         joined = looked.transpose(2, 3).reshape(members, rows * count, width)
         flat = flat + self.out(joined)
         flat = flat + self.narrow(functional.gelu(self.wide(self.between(flat))))

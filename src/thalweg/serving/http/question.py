@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from thalweg.lab.contributions import Contributions
 from thalweg.models.compiled import Feed
 
 
@@ -38,29 +39,6 @@ class Question:
     places: NDArray[np.int64] | None = None
     errors: Mapping[int, str] = field(default_factory=dict)
     warnings: Mapping[int, Sequence[str]] = field(default_factory=dict)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Contributions:
-    """What each column adds to each answer; see `thalweg.lab.contributions`.
-
-    Parameters
-    ----------
-    columns
-        The columns' names, C of them.
-    values
-        float64 [M, C]; a row's add up to its answer less ``baseline``.
-    baseline
-        float64 [M]: the answer for a row that knows nothing.
-    of
-        What is explained, as a column of the answers: ``probability_>50K``, ``prediction``.
-    """
-
-    columns: tuple[str, ...]
-    values: NDArray[np.float64]
-    baseline: NDArray[np.float64]
-    of: tuple[str, ...] = ()
 
 
 @final

@@ -1,0 +1,284 @@
+"""From a body to an answer: the rows are read, a version of the model is asked, its answer told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar, final
+from weakref import WeakKeyDictionary
+
+from thalweg.core.errors import OptionError
+from thalweg.lab.contributions import Contributions, Explainer
+from thalweg.models.compiled import Inputs, Run
+from thalweg.serving.http.batcher import Batcher, Busy
+from thalweg.serving.http.deployment import Deployment, Served
+from thalweg.serving.http.formats import FORMATS, format_sent, format_wanted, inference
+from thalweg.serving.http.formats.base import Format
+from thalweg.serving.http.limits import Limits
+from thalweg.serving.http.metrics import Metrics
+from thalweg.serving.http.question import Answer, Question
+from thalweg.serving.http.reading import Reader, answer
+from thalweg.serving.http.request import JSON, LARGE, Header, RefusedError, Reply, Request
+from thalweg.serving.http.runs import Runs
+
+_T = TypeVar("_T")
+
+_MANY: Final = 256  # rows whose answer is written in a thread
+_HELD: Final = 8  # times the longest body: what all large bodies together may take of memory
+_OPTIONS: Final = ("explain", "version")
+_SPOKEN: Final = ", ".join(one.media_types[0] for one in FORMATS)
+
+
+@final
+class _Known:
+    """What does not change about a version."""
+
+    __slots__ = ("explainer", "headers", "reader")
+
+    def __init__(self, served: Served) -> None:
+        self.reader = Reader(served.model)
+        self.explainer: Explainer | None = None
+        own: tuple[Header, Header] = (
+            (b"x-thalweg-model", served.name.encode()),
+            (b"x-thalweg-version", served.version.encode()),
+        )
+        self.headers: dict[str, tuple[Header, ...]] = {
+            one.media_types[0]: ((b"content-type", one.media_types[0].encode()), *own)
+            for one in FORMATS
+        }
+
+
+@final
+class Asking:
+    """Answers requests for predictions.
+
+    Small requests are read and answered in the event loop; large ones in a thread, since others
+    would wait for them.
+
+    Parameters
+    ----------
+    batcher
+        Asks the models.
+    limits
+        Those of a request.
+    metrics
+        Told of what was refused.
+    """
+
+    def __init__(self, batcher: Batcher, limits: Limits, metrics: Metrics) -> None:
+        self._batcher = batcher
+        self._metrics = metrics
+        self._limits = limits
+        self._known: WeakKeyDictionary[Served, _Known] = WeakKeyDictionary()
+        self._names: WeakKeyDictionary[Runs, str] = WeakKeyDictionary()
+        self._formats: dict[tuple[bytes | None, bytes | None], tuple[Format, Format]] = {}
+        self._thread = ThreadPoolExecutor(1, "thalweg-read")
+        self.held = 0
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def name(self, model: Runs) -> str:
+        """Say what a model is served as."""
+        return self._names.get(model, "")
+
+    async def predict(self, deployment: Deployment, request: Request) -> Reply:
+        """Answer rows in the format that they came in, or that is asked for."""
+        sent, wanted = self._spoken(request)
+        options = request.options(_OPTIONS)
+        body = await request.body(self._limits.body, self._hold)
+        served = _chosen(deployment, options.get("version"))
+        known = self._knows(served)
+        read = partial(sent.question, body, most_rows=self._limits.rows)
+        large = len(body) > LARGE
+        question = await self._away(read, known.reader) if large else read(known.reader)
+        self._read(served, question)
+        feed = question.feed
+        run = await self._ask(served, feed.inputs, feed.rows)
+        explained = None
+        if options and request.flag("explain", options):
+            explained = await self._explained(served, known, question)
+        writing = _written, served, question, run, explained, wanted
+        many = feed.rows > _MANY
+        told, written = await self._away(*writing) if many else _written(*writing[1:])
+        _require_answers(told)
+        reply = Reply(200, known.headers[wanted.media_types[0]], written)
+        return _about(reply, deployment, served, question, run, read)
+
+    async def infer(
+        self, deployment: Deployment, request: Request, version: str | None = None
+    ) -> Reply:
+        """Answer tensors of the Open Inference Protocol."""
+        options = request.options(_OPTIONS)
+        body = await request.body(self._limits.body, self._hold)
+        served = _chosen(deployment, version or options.get("version"))
+        known = self._knows(served)
+        length = _length(request.headers.get(inference.HEADER.encode()))
+        read = partial(inference.question, body, length, most_rows=self._limits.rows)
+        large = len(body) > LARGE
+        question, wish = await self._away(read, known.reader) if large else read(known.reader)
+        self._read(served, question)
+        feed = question.feed
+        run = await self._ask(served, feed.inputs, feed.rows)
+        explained = None
+        if options and request.flag("explain", options):
+            explained = await self._explained(served, known, question)
+        writing = _inferred, served, question, run, explained, wish
+        many = feed.rows > _MANY
+        told, (written, head) = await self._away(*writing) if many else _inferred(*writing[1:])
+        _require_answers(told)
+        if head is None:
+            headers: tuple[Header, ...] = known.headers[JSON[1].decode()]
+        else:
+            headers = (
+                (b"content-type", b"application/octet-stream"),
+                (inference.HEADER.encode(), b"%d" % head),
+                *known.headers[JSON[1].decode()][1:],
+            )
+
+        def again(reader: Reader) -> Question:
+            return read(reader)[0]
+
+        return _about(Reply(200, headers, written), deployment, served, question, run, again)
+
+    def _read(self, served: Served, question: Question) -> None:
+        """Refuse a question without rows, and count the cells that could not be read."""
+        _require_rows(question)
+        for column, cells in question.feed.unreadable.items():
+            self._metrics.warning(served.name, column, int(cells.sum()))
+
+    def _ask(self, served: Served, inputs: Inputs, rows: int) -> asyncio.Future[Run]:
+        try:
+            return self._batcher.ask(served.model, inputs, rows)
+        except Busy:
+            self._metrics.busy(served.name)
+            raise
+
+    async def _away(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Do in the thread what takes long."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, work, *arguments)
+
+    def _hold(self, request: Request, size: int) -> None:
+        """Count the bytes of a large body, as long as there is memory for it."""
+        if self.held and self.held + size > _HELD * self._limits.body:
+            raise RefusedError(
+                429,
+                "memory",
+                (f"{self.held:,} bytes of other requests are held", "room", "Ask again in 1 s."),
+                (b"retry-after", b"1"),
+            )
+        self.held += size
+        request.held += size
+
+    def _spoken(self, request: Request) -> tuple[Format, Format]:
+        """Find the format of the question and that of the answer."""
+        headers = request.headers
+        key = headers.get(b"content-type"), headers.get(b"accept")
+        found = self._formats.get(key)
+        if found is None:
+            sent = format_sent(None if key[0] is None else key[0].decode("latin-1"))
+            wanted = sent and format_wanted(
+                None if key[1] is None else key[1].decode("latin-1"), sent
+            )
+            if sent is None or wanted is None:
+                which = "content-type" if sent is None else "accept"
+                raise RefusedError(
+                    415, "format", (f"a format that is not spoken ({which})", f"one of {_SPOKEN}")
+                )
+            found = sent, wanted
+            if len(self._formats) < 64:
+                self._formats[key] = found
+        return found
+
+    def _knows(self, served: Served) -> _Known:
+        known = self._known.get(served)
+        if known is None:
+            known = self._known[served] = _Known(served)
+            self._names[served.model] = served.name
+        return known
+
+    async def _explained(self, served: Served, known: _Known, question: Question) -> Contributions:
+        """Ask what each column adds; the model's queue takes the mixed rows as any others."""
+        feed = question.feed
+        explainer = known.explainer
+        if explainer is None:
+            explainer = known.explainer = await self._away(Explainer.of, served.model)
+        try:
+            blocks = explainer.blocks(feed.rows)
+        except OptionError as error:
+            raise RefusedError(413, "explain", (error.given, error.expected, error.mend)) from None
+        runs: list[Run] = []
+        for block in blocks:
+            mixed = await self._away(explainer.mixed, feed.inputs, block)
+            runs.append(await self._ask(served, mixed, len(block)))
+        return await self._away(explainer.contributions, runs)
+
+
+def _chosen(deployment: Deployment, version: str | None) -> Served:
+    try:
+        return deployment.choose(version)
+    except OptionError as error:
+        raise RefusedError(404, "version", (error.given, error.expected, error.mend)) from None
+
+
+def _written(
+    served: Served, question: Question, run: Run, explained: Contributions | None, wanted: Format
+) -> tuple[Answer, bytes]:
+    told = answer(served.name, served.model, question, run, explained)
+    return told, wanted.answer(told)
+
+
+def _inferred(
+    served: Served,
+    question: Question,
+    run: Run,
+    explained: Contributions | None,
+    wish: inference.Wish,
+) -> tuple[Answer, tuple[bytes, int | None]]:
+    told = answer(served.name, served.model, question, run, explained)
+    return told, inference.answer(told, wish)
+
+
+def _require_rows(question: Question) -> None:
+    if not question.feed.rows:
+        raise _all_wrong(question.rows, question.errors)
+
+
+def _require_answers(told: Answer) -> None:
+    if len(told.errors) >= told.question.rows:
+        raise _all_wrong(told.question.rows, told.errors)
+
+
+def _all_wrong(rows: int, errors: Any) -> RefusedError:
+    first = min(errors)
+    whose = "the row" if rows == 1 else f"none of {rows:,} rows has an answer, the first since it"
+    return RefusedError(422, "row", (f"{whose}: {errors[first]}", "a row that can be answered"))
+
+
+def _length(given: bytes | None) -> int | None:
+    if given is None:
+        return None
+    if not given.isdigit() or len(given) > 18:
+        raise RefusedError(400, "length", (f"{inference.HEADER} is no number", "one"))
+    return int(given)
+
+
+def _about(
+    reply: Reply,
+    deployment: Deployment,
+    served: Served,
+    question: Question,
+    run: Run,
+    read: Callable[[Reader], Question],
+) -> Reply:
+    """Note who answered, and that the shadow is to answer too."""
+    reply.model, reply.version, reply.rows = served.name, served.version, question.rows
+    if deployment.shadowed:
+        reply.after = partial(
+            deployment.shadow, served, question, run, lambda model: read(Reader(model))
+        )
+    return reply

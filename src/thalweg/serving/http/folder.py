@@ -1,0 +1,157 @@
+"""A model's folder that is looked at again and again: a new model there is loaded and tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import pyarrow as pa
+
+from thalweg.core.errors import ArtifactError, OptionError, ThalwegError
+from thalweg.models.artifact import SEAL
+from thalweg.models.compiled import CompiledModel
+
+__all__ = ["Opened", "WatchedFolder"]
+
+_Listing = tuple[tuple[str, int, int, int], ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model that was loaded and has answered once.
+
+    Parameters
+    ----------
+    model
+        The model.
+    folder
+        Where it came from.
+    """
+
+    model: CompiledModel
+    folder: Path
+
+
+@final
+class WatchedFolder:
+    """One folder. Its methods block, and are called from one thread at a time.
+
+    A model is known by its seal, the hash of its description, which holds the hashes of all else;
+    that is all that is read while nothing changes. What could not be loaded is tried again once its
+    files have changed and then stayed as they are for one look: it was being copied.
+
+    Parameters
+    ----------
+    path
+        The folder, or a symbolic link to one.
+    load
+        Loads a compiled model; `OptionError` where it is not compiled.
+    compile_folder
+        Compiles the model in a folder; None where that is not wanted.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        load: Callable[[Path], CompiledModel],
+        compile_folder: Callable[[Path], object] | None = None,
+    ) -> None:
+        self.path = path
+        self._load = load
+        self._compile = compile_folder
+        self._done: str | None = None
+        self._failed: str | None = None
+        self._tried: _Listing = ()
+        self._last: _Listing = ()
+
+    def open(self) -> Opened:
+        """Load the model, compile it first where it is not, and ask it once.
+
+        Raises
+        ------
+        ThalwegError
+            Where it cannot be served.
+        """
+        seal = self._seal()
+        try:
+            model = self._load(self.path)
+        except OptionError:
+            if self._compile is None:
+                raise
+            self._compile(self.path)
+            seal = self._seal()
+            model = self._load(self.path)
+        _warm(model, self.path)
+        self._done = seal
+        self._failed = None
+        return Opened(model, self.path)
+
+    def look(self) -> Opened | None:
+        """Give the folder's model if it is a new one.
+
+        Raises
+        ------
+        ThalwegError
+            Where it cannot be served; once for each model, not with each look.
+        """
+        seal = self._seal()
+        if seal == self._done:
+            self._failed = None
+            return None
+        again = seal == self._failed
+        if again and not self._copied():
+            return None
+        self._failed = seal
+        self._tried = self._last = _listing(self.path)
+        try:
+            return self.open()
+        except Exception:
+            if again:
+                return None
+            raise
+
+    def _copied(self) -> bool:
+        """Say whether what could not be loaded has changed since, and then stayed as it is."""
+        now = _listing(self.path)
+        steady, self._last = now == self._last, now
+        return steady and now != self._tried
+
+    def _seal(self) -> str:
+        """Read the seal; empty where there is none."""
+        try:
+            return (self.path / SEAL).read_text(encoding="ascii", errors="replace")[:100]
+        except OSError:
+            return ""
+
+
+def _listing(path: Path) -> _Listing:
+    """Give what tells a changed file from an unchanged one."""
+    try:
+        files = [(one.name, one.stat()) for one in path.iterdir()]
+    except OSError:
+        return ()
+    return tuple(
+        sorted((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in files)
+    )
+
+
+def _warm(model: CompiledModel, path: Path) -> None:
+    """Ask a model once: the first answer takes longest, and a model that cannot is no model.
+
+    Raises
+    ------
+    ArtifactError
+        Where it gives no answer.
+    """
+    row = pa.table({name: pa.nulls(1) for name in model.columns})
+    try:
+        model.predict(row)
+    except ThalwegError as error:
+        raise ArtifactError(
+            f"the model in {path} gives no answer to a row of missing cells: {error}",
+            "a model that does",
+            "Compile it again, or train it again.",
+        ) from error

@@ -1,0 +1,407 @@
+"""Rows of a request as a question: what is amiss about a row is told at that row alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from thalweg.core.errors import ColumnError
+from thalweg.data.attach import attach
+from thalweg.data.schema import CLEANED
+from thalweg.kinds import KINDS
+from thalweg.lab.contributions import Contributions
+from thalweg.models.compiled import CompiledModel, Feed, Run
+from thalweg.serving.http.cells import columns_of, faults, plain_column
+from thalweg.serving.http.feeds import joined
+from thalweg.serving.http.question import Answer, Question
+from thalweg.serving.http.refusal import BodyError
+
+MOST_NAMED: Final = 8
+"""So many columns that a row lacks, or has and should not, are named; the others are counted."""
+
+MOST_QUOTED: Final = 40
+"""So many characters of a cell are told back."""
+
+MOST_GUESSED: Final = 32
+"""For so many unknown columns of a request a near name is looked for."""
+
+ROW: Final = 'an object: {"column": cell, ...}'
+
+_NO_FILE: Final = (
+    "a path, and no file of the server is read: send the bytes as base64 text, or a data: URI"
+)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What stands for a row that could not be read, and why, in words."""
+
+    why: str
+
+
+@final
+class Reader:
+    """Reads rows for one model. It knows what does not change between requests: keep it.
+
+    Parameters
+    ----------
+    model
+        Encodes and answers.
+
+    Attributes
+    ----------
+    holds
+        What a cell of each column may be beside one flat value.
+    holds_bytes
+        Whether a cell of some column may hold bytes.
+    groups
+        The names of the columns of each kind.
+    """
+
+    def __init__(self, model: CompiledModel) -> None:
+        self.model = model
+        schema = model.schema
+        self._names = list(model.columns)
+        self._wanted = frozenset(self._names)
+        told = [schema.target.name] if schema.target else []
+        told += [schema.truth.column] if schema.truth else []
+        self._passed = self._wanted | {*told, *(one.name for one in schema.ignored)}
+        holds = {column.name: KINDS[column.kind].holds for column in schema.columns}
+        self.holds = {name: holds.get(name, frozenset()) for name in self._names}
+        by_kind = schema.by_kind()
+        self.groups = {kind: [one.name for one in columns] for kind, columns in by_kind.items()}
+        self.holds_bytes = any("bytes" in holds for holds in self.holds.values())
+        self._attaching = [c.name for c in schema.columns if KINDS[c.kind].attaches]
+        self._levels = [
+            (column.name, place, frozenset(("", *column.state.levels)))  # type: ignore[attr-defined]
+            for place, column in enumerate(by_kind.get("category", ()))
+            if column.state.levels  # type: ignore[attr-defined]
+        ]
+
+    def rows(self, rows: Sequence[object]) -> Question:
+        """Read JSON rows.
+
+        Parameters
+        ----------
+        rows
+            What should be objects: column -> cell.
+
+        Raises
+        ------
+        BodyError
+            Where there are no rows.
+        """
+        _require_rows(len(rows))
+        if set(map(type, rows)) == {dict}:
+            question = self._quickly(rows)  # type: ignore[arg-type]
+            if question is not None:
+                return question
+        return self._carefully(rows)
+
+    def _quickly(self, rows: Sequence[Mapping[str, object]]) -> Question | None:
+        """Read rows all of whose cells are plain; None where one needs care."""
+        feed = self.model.quick(rows)
+        if feed is None:
+            return None
+        notes = _Notes(len(rows))
+        layouts = set(map(tuple, rows))
+        if len(layouts) > 1 or self._wanted != set(next(iter(layouts))):
+            self._compare(rows, layouts, notes)
+        self._look(feed, notes, lambda name, place: rows[place].get(name))
+        return Question(len(rows), feed, None, notes.errors, notes.warnings)
+
+    def _carefully(self, rows: Sequence[object]) -> Question:
+        """Read any rows: those that are none, or hold what no cell can, are errors."""
+        errors: dict[int, str] = {
+            place: row.why if isinstance(row, Wrong) else f"{_called(row)}; expected {ROW}"
+            for place, row in enumerate(rows)
+            if type(row) is not dict
+        }
+        there = [(place, row) for place, row in enumerate(rows) if isinstance(row, dict)]
+        for name, holds in self.holds.items():
+            cells = [row.get(name) for _, row in there]
+            for at, why in faults(cells, holds).items():
+                errors.setdefault(there[at][0], f"column {name!r} holds {why}")
+        for name in self._attaching:
+            for at in _paths(pa.array([_text(row.get(name)) for _, row in there], pa.string())):
+                errors.setdefault(there[at][0], f"column {name!r}: {_NO_FILE}")
+        kept = [(place, row) for place, row in there if place not in errors]
+        places = np.array([place for place, _ in kept], dtype=np.int64)
+        own = [row for _, row in kept]
+        if not own:
+            return _nothing(len(rows), errors)
+        feed, left_out = self._fed(own)
+        if left_out:
+            stays = [at for at in range(len(own)) if at not in left_out]
+            errors |= {int(places[at]): why for at, why in left_out.items()}
+            places, own = places[stays], [own[at] for at in stays]
+        if feed is None:
+            return _nothing(len(rows), errors)
+        notes = _Notes(len(own))
+        self._compare(own, set(map(tuple, own)), notes)
+        self._look(feed, notes, lambda name, place: own[place].get(name))
+        self._set_aside(feed, notes)
+        return _placed(len(rows), feed, places, errors, notes)
+
+    def _fed(self, rows: Sequence[Mapping[str, object]]) -> tuple[Feed | None, dict[int, str]]:
+        """Encode rows by way of Arrow; give what could be, and which rows could not."""
+        if (feed := self.model.quick(rows)) is not None:
+            return feed, {}
+        cells = {name: [row.get(name) for row in rows] for name in self._names}
+        groups, left_out = columns_of(cells, len(rows))
+        feeds = [(places, self._feed(table)) for places, table in groups]
+        if not feeds:
+            return None, left_out
+        return joined(feeds, len(rows), left_out), left_out
+
+    def _feed(self, table: pa.RecordBatch | pa.Table) -> Feed:
+        try:
+            return self.model.feed(table)
+        except ColumnError as error:
+            raise BodyError(error.given, error.expected, error.mend, 422) from None
+
+    def table(self, rows: pa.RecordBatch | pa.Table) -> Question:
+        """Read rows of Arrow.
+
+        Raises
+        ------
+        BodyError
+            Where there are none, or a column is of a type that can never be right.
+        """
+        count = rows.num_rows
+        _require_rows(count)
+        names = rows.schema.names
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
+        notes = _Notes(count)
+        self._compare_names(names, notes)
+        twice = {name for name, times in Counter(names).items() if times > 1} & self._wanted
+        if twice:
+            raise BodyError(
+                f"column {min(twice)!r} is there twice", "a name for each column", status=422
+            )
+        cells = {
+            name: plain_column(name, table.column(name)) if name in names else pa.nulls(count)
+            for name in self._names
+        }
+        for name in self._attaching:
+            if places := _paths(cells[name]):
+                notes.errors |= dict.fromkeys(places, f"column {name!r}: {_NO_FILE}")
+                gone = np.isin(np.arange(count), places)
+                cells[name] = pc.if_else(gone, None, cells[name])
+        feed = self._feed(pa.Table.from_pydict(cells).combine_chunks())
+        self._look(feed, notes, lambda name, place: cells[name][place].as_py())
+        self._set_aside(feed, notes)
+        return _placed(count, feed, None, {}, notes)
+
+    def _compare_names(self, names: Sequence[str], notes: _Notes) -> None:
+        """Say of all rows which columns they lack, and which they should not have."""
+        if self._wanted != set(names) and (told := self._told(names, {})):
+            notes.say_all(told)
+
+    def _compare(
+        self,
+        rows: Sequence[Mapping[str, object]],
+        layouts: Iterable[tuple[str, ...]],
+        notes: _Notes,
+    ) -> None:
+        """Say of each row which columns it lacks, and which it should not have."""
+        guessed: dict[str, str] = {}
+        told = {layout: self._told(layout, guessed) for layout in layouts}
+        if not any(told.values()):
+            return
+        for place, layout in enumerate(map(tuple, rows)):
+            if told[layout]:
+                notes.say(place, *told[layout])
+
+    def _told(self, names: Sequence[str], guessed: dict[str, str]) -> tuple[str, ...]:
+        """Put into words what is amiss about the columns of a row."""
+        has = set(names)
+        missing = [name for name in self._names if name not in has]
+        unknown = [name for name in names if name not in self._passed]
+        said = [f"column {name!r} is missing" for name in missing[:MOST_NAMED]]
+        if len(missing) > MOST_NAMED:
+            said.append(f"{len(missing) - MOST_NAMED} more columns are missing")
+        for name in unknown[:MOST_NAMED]:
+            if name not in guessed:
+                tries = missing if len(guessed) < MOST_GUESSED else []
+                close = get_close_matches(name[:100], tries, n=1, cutoff=0.6)
+                mend = f"; did you mean {close[0]!r}?" if close else ""
+                guessed[name] = f"column {_quoted(name)} is not known to the model{mend}"
+            said.append(guessed[name])
+        if len(unknown) > MOST_NAMED:
+            said.append(f"{len(unknown) - MOST_NAMED} more columns are not known to the model")
+        return tuple(said)
+
+    def _look(self, feed: Feed, notes: _Notes, cell: Any) -> None:
+        """Say which cells could not be read, and which values were never seen."""
+        for name in self._names if feed.unreadable else ():
+            mask = feed.unreadable.get(name)
+            for place in () if mask is None else np.flatnonzero(mask).tolist():
+                notes.say(
+                    place,
+                    f"column {name!r}: {_quoted(cell(name, place))} cannot be read; "
+                    "taken as missing",
+                )
+        raw = feed.inputs.get("category")
+        if raw is not None:
+            columns = raw.T.tolist()
+            for name, column, levels in self._levels:
+                texts = columns[column]
+                if levels.issuperset(texts):
+                    continue
+                for place, text in enumerate(texts):
+                    if text not in levels:
+                        notes.say(
+                            place,
+                            f"column {name!r}: {_quoted(cell(name, place))} was never, or hardly "
+                            "ever, seen in training",
+                        )
+
+    @staticmethod
+    def _set_aside(feed: Feed, notes: _Notes) -> None:
+        """Say why rows have no answer though they could be read."""
+        if not feed.dropped.any():
+            return
+        for why, mask in feed.refused.items():
+            name, _, reason = why.rpartition(": ")
+            for place in np.flatnonzero(mask).tolist():
+                notes.errors.setdefault(place, f"column {name!r}: {reason}")
+        for place in np.flatnonzero(feed.dropped).tolist():
+            notes.errors.setdefault(place, CLEANED)
+
+
+def read_rows(rows: Sequence[object], model: CompiledModel) -> Question:
+    """Read JSON rows for a model; see `Reader.rows`, which is quicker where it is kept."""
+    return Reader(model).rows(rows)
+
+
+def read_table(rows: pa.RecordBatch | pa.Table, model: CompiledModel) -> Question:
+    """Read rows of Arrow for a model; see `Reader.table`."""
+    return Reader(model).table(rows)
+
+
+def answer(
+    name: str,
+    model: CompiledModel,
+    question: Question,
+    run: Run,
+    contributions: Contributions | None = None,
+) -> Answer:
+    """Put what a model says of a question's rows into the user's own terms.
+
+    Parameters
+    ----------
+    name
+        What the model is served by.
+    model
+        It has answered.
+    question, run
+        What was asked, and what it said.
+    contributions
+        Where they were asked for.
+    """
+    columns = model.decoder.columns(run.answers)
+    errors = question.errors
+    if run.dropped.any():
+        gone = pa.array(run.dropped)
+        columns = {
+            name: pc.if_else(gone, pa.scalar(None, array.type), array)
+            for name, array in columns.items()
+        }
+        places = np.flatnonzero(run.dropped)
+        if question.places is not None:
+            places = question.places[places]
+        errors = dict.fromkeys(places.tolist(), CLEANED) | dict(errors)
+    batch = pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
+    return Answer(name, model.identity, question, batch, errors, contributions)
+
+
+@final
+class _Notes:
+    """What there is to say of rows [N]: why some have no answer, and what is amiss about others."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self.errors: dict[int, str] = {}
+        self.warnings: dict[int, tuple[str, ...]] = {}
+
+    def say(self, place: int, *told: str) -> None:
+        """Add to what is said of a row."""
+        self.warnings[place] = (*self.warnings.get(place, ()), *told)
+
+    def say_all(self, told: tuple[str, ...]) -> None:
+        """Say of all rows the same."""
+        self.warnings = dict.fromkeys(range(self._rows), told)
+
+
+def _require_rows(count: int) -> None:
+    if not count:
+        raise BodyError("a request without rows", "one row or more", status=422)
+
+
+def _paths(cells: pa.Array | pa.ChunkedArray) -> list[int]:
+    """Say which cells [N] name a file: of these none is read."""
+    whole = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    _, refused = attach(whole, None)
+    found: list[int] = np.flatnonzero(np.any([*refused.values()], axis=0)).tolist()
+    return found
+
+
+def _text(cell: object) -> str | None:
+    """Give a cell that is text and can be held; nothing for others."""
+    if not isinstance(cell, str):
+        return None
+    return cell.encode("utf-8", "replace").decode()
+
+
+def _called(value: object) -> str:
+    """Name what stands where a row should."""
+    words = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return words.get(type(value), "a number" if isinstance(value, int | float) else "no object")
+
+
+def _quoted(cell: object) -> str:
+    """Quote a cell, but no more of it than one can look at."""
+    if isinstance(cell, str | bytes):
+        short = cell[: MOST_QUOTED - 2]
+        quoted = repr(short)[:MOST_QUOTED]
+        return quoted if len(short) == len(cell) else quoted[: MOST_QUOTED - 1] + "…"
+    if isinstance(cell, int) and cell.bit_length() > 128:
+        return "a whole number beyond 128 bits"
+    told = repr(cell)
+    return told if len(told) <= MOST_QUOTED else told[: MOST_QUOTED - 1] + "…"
+
+
+def _nothing(rows: int, errors: Mapping[int, str]) -> Question:
+    """Give the question that asks nothing: every row is wrong."""
+    none = np.zeros(0, dtype=np.bool_)
+    return Question(rows, Feed({}, 0, none), np.zeros(0, dtype=np.int64), errors)
+
+
+def _placed(
+    rows: int,
+    feed: Feed,
+    places: NDArray[np.int64] | None,
+    errors: Mapping[int, str],
+    notes: _Notes,
+) -> Question:
+    """Put what is said of rows [M] to their places among those that were sent."""
+    if places is None or len(places) == rows:
+        return Question(rows, feed, None, {**errors, **notes.errors}, notes.warnings)
+    where = places.tolist()
+    return Question(
+        rows,
+        feed,
+        places,
+        {**errors, **{where[at]: why for at, why in notes.errors.items()}},
+        {where[at]: told for at, told in notes.warnings.items()},
+    )
