@@ -15,10 +15,10 @@ import typer
 from compiled_models import graph, table
 from thalweg.cli.compile import compile as compile_verb
 from thalweg.core.errors import ArtifactError, OptionError
+from thalweg.lab import compiling
 from thalweg.models import artifact
 from thalweg.models.agreement import DisagreementError
 from thalweg.models.compiled import CompiledModel
-from thalweg.serving import compiling
 
 Captured = pytest.CaptureFixture[str]
 

@@ -225,3 +225,11 @@ def test_what_is_no_graph_is_refused(folder: Path, tmp_path: Path, content: byte
     with pytest.raises(ArtifactError) as caught:
         CompiledModel.load(copy)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_plain_rows_say_what_the_columns_say(name: str) -> None:
+    compiled = pair(name)[1]
+    answers = compiled.run(compiled.feed(table(300, 6)).inputs).answers
+    columns = pa.RecordBatch.from_pydict(compiled.decoder.columns(answers))
+    assert compiled.decoder.rows(answers) == columns.to_pylist()

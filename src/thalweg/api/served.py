@@ -12,7 +12,7 @@ from thalweg.core.errors import OptionError
 from thalweg.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from thalweg.serving.compiling import Compiled
+    from thalweg.lab.compiling import Compilation
     from thalweg.serving.http.keys import Change
     from thalweg.serving.http.limits import Limits
     from thalweg.serving.http.log import Log
@@ -26,7 +26,7 @@ def compile(  # noqa: A001 (the verb's own name)
     precision: str | Sequence[str] = "float32",
     files: str | Path | None = None,
     progress: Progress | None = None,
-) -> Compiled:
+) -> Compilation:
     """Compile a saved model into one ONNX graph, from raw cells to calibrated answers.
 
     The graph lies in the model's folder then, as ``model.onnx`` (``model.float16.onnx``,
@@ -49,7 +49,7 @@ def compile(  # noqa: A001 (the verb's own name)
 
     Returns
     -------
-    Compiled
+    Compilation
         Size, largest difference, quality and speed of each, beside the model's own.
 
     Raises
@@ -60,7 +60,7 @@ def compile(  # noqa: A001 (the verb's own name)
         Where the folder is no whole model.
     """
     require_torch("compiling a model")
-    from thalweg.serving.compiling import compile_folder
+    from thalweg.lab.compiling import compile_folder
     from thalweg.sources import open_source
 
     rows = None if source is None else open_source(source, files=files)
@@ -121,7 +121,7 @@ def server(
     limits
         Bytes, rows, seconds and connections; see `thalweg.serving.http.limits.Limits`.
     log
-        Where events are told; by default JSON lines on standard error.
+        Where events are told; by default JSON lines on standard error, or text on a terminal.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from thalweg.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from thalweg.serving.compiling import Compiled
+    from thalweg.lab.compiling import Compilation
 
 SHOWN: Final = 3
 """So many metrics are printed; ``--json`` has all."""
@@ -70,7 +70,7 @@ def compile(  # noqa: A001 - the verb's own name
     pointers(console, {"next": f"thalweg serve {model}"})
 
 
-def _table(found: Compiled) -> Table:
+def _table(found: Compilation) -> Table:
     """Draw a column for the model and for each compiled one."""
     from rich.text import Text
 

@@ -264,20 +264,15 @@ def _exported(model: Model, fields: Fields) -> onnx.ModelProto:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep an exporter's remarks to itself: what it could not do, it raises."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    # A logger below has a level of its own, which hides that of these.
-    logging.disable(logging.WARNING)
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    # A level of torch's own logger would not hold for those below it.
+    logging.disable(max(before, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(logging.NOTSET)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def _narrow(proto: onnx.ModelProto, precision: str) -> None:

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from thalweg.core.errors import ArtifactError, not_installed
 from thalweg.data.schema import Column, Schema, refusals
-from thalweg.data.schema import Rows as EncodedRows
 from thalweg.kinds import KINDS
-from thalweg.kinds.base import Encoded
 from thalweg.models import artifact
 from thalweg.models.calibration import Calibration
 from thalweg.models.decoder import Answers, Decoder, Prediction
@@ -248,7 +246,8 @@ class CompiledModel:
         """
         feed = self.feed(rows, folder)
         run = self._run_all(feed)
-        return self.decoder.prediction(self._encoded(feed, run), run.answers)
+        dropped = feed.dropped | run.dropped
+        return self.decoder.prediction(run.answers, dropped, feed.unreadable, feed.refused)
 
     def _run_all(self, feed: Feed) -> Run:
         """Run the graph over pieces of rows."""
@@ -269,19 +268,6 @@ class CompiledModel:
         }
         return Run(Answers(**joined), np.concatenate([piece.dropped for piece in pieces]))
 
-    def _encoded(self, feed: Feed, run: Run) -> EncodedRows:
-        """Say of rows what the decoder wants to know: which have no answer, and which cells."""
-        nothing: dict[str, NDArray[Any]] = {}
-        encoded = {}
-        for kind, columns in self._kinds.items():
-            unreadable = np.zeros((feed.rows, len(columns)), dtype=np.bool_)
-            for place, column in enumerate(columns):
-                if column.name in feed.unreadable:
-                    unreadable[:, place] = feed.unreadable[column.name]
-            encoded[kind] = Encoded(nothing, feed.dropped, unreadable)
-        counts = np.zeros(feed.rows, dtype=np.int64)
-        return EncodedRows(encoded, feed.dropped | run.dropped, counts, feed.refused)
-
     def _read_by(self) -> list[tuple[str, list[tuple[str, Reader]], Any]] | None:
         """Give each kind's readers of plain cells; None where some column needs more than one."""
         if len(self._raw) < len(self._kinds) or self.schema.curves or self.schema.features:
@@ -298,11 +284,7 @@ class CompiledModel:
 
 def compiling(schema: Schema) -> dict[str, list[Column]]:
     """Group the columns whose raw cells a graph reads by kind; all others come encoded."""
-    return {
-        kind: columns
-        for kind, columns in schema.by_kind().items()
-        if getattr(KINDS[kind], "compiles", False)
-    }
+    return {kind: columns for kind, columns in schema.by_kind().items() if KINDS[kind].compiles}
 
 
 def _piece_rows(inputs: Inputs) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, final
 
 import numpy as np
@@ -15,6 +16,7 @@ from thalweg.data.schema import Column, Schema
 from thalweg.data.schema import Rows as EncodedRows
 from thalweg.kinds import KINDS
 from thalweg.kinds.base import Kind, LossOptions, Task
+from thalweg.kinds.classes import decide
 from thalweg.models.calibration import Calibration
 
 NORMAL: Final = "normal"
@@ -176,6 +178,27 @@ class Decoder:
         threshold = self.calibration.threshold
         return self._kind.decode(answers.prediction, self._target.state, threshold)
 
+    def rows(self, answers: Answers) -> list[dict[str, Any]]:
+        """Give what `columns` says as plain rows [N]: for a few rows in a fraction of its time."""
+        if self.task in {"binary", "multiclass"}:
+            names, values = self._spelt
+            chosen = decide(answers.prediction, self.calibration.threshold).tolist()
+            shares = answers.prediction.tolist()
+            return [
+                dict(zip(names, (values[code], *row), strict=True))
+                for code, row in zip(chosen, shares, strict=True)
+            ]
+        columns = self.columns(answers)
+        cells = [array.to_pylist() for array in columns.values()]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
+
+    @cached_property
+    def _spelt(self) -> tuple[list[str], list[Any]]:
+        """The columns' names, and the classes as the user knows them."""
+        sure = np.eye(len(self.classes))
+        columns = self._kind.decode(sure, self._target.state)
+        return [*columns], columns["prediction"].to_pylist()
+
     def odd(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Say which scores [N] are an anomaly's."""
         threshold = self.calibration.threshold
@@ -197,21 +220,22 @@ class Decoder:
             "because": pa.array(self.foretold).take(pa.array(oddest)),
         }
 
-    def prediction(self, encoded: EncodedRows, answers: Answers) -> Prediction:
-        """Say of encoded rows [N] what is answered, and which of them have no answer."""
+    def prediction(
+        self,
+        answers: Answers,
+        dropped: NDArray[np.bool_],
+        unreadable: Mapping[str, NDArray[np.bool_]],
+        refused: Mapping[str, NDArray[np.bool_]],
+    ) -> Prediction:
+        """Say of rows [N] what is answered, and which of them have no answer; see `Prediction`."""
         columns = self.columns(answers)
-        if encoded.dropped.any():
-            mask = pa.array(encoded.dropped)
+        if dropped.any():
+            mask = pa.array(dropped)
             columns = {
                 name: pc.if_else(mask, pa.scalar(None, array.type), array)
                 for name, array in columns.items()
             }
-        return Prediction(
-            pa.RecordBatch.from_pydict(columns),
-            encoded.dropped,
-            unreadable_cells(self.schema, encoded),
-            encoded.refused,
-        )
+        return Prediction(pa.RecordBatch.from_pydict(columns), dropped, unreadable, refused)
 
 
 def unreadable_cells(schema: Schema, encoded: EncodedRows) -> dict[str, NDArray[np.bool_]]:

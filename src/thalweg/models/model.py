@@ -21,7 +21,7 @@ from thalweg.data.schema import Schema
 from thalweg.kinds.base import Task
 from thalweg.models import artifact
 from thalweg.models.calibration import Calibration
-from thalweg.models.decoder import Answers, Decoder, Prediction
+from thalweg.models.decoder import Answers, Decoder, Prediction, unreadable_cells
 from thalweg.models.network import Network, embed_all, forward_all
 from thalweg.models.recipe import Recipe
 from thalweg.models.record import Evaluation, Rows, Training
@@ -132,7 +132,9 @@ class Model:
             Where a column is missing or its type can never be of its kind.
         """
         encoded = self.schema.encode(rows, folder)
-        return self.decoder.prediction(encoded, self.answers(Arrays(encoded.fields)))
+        answers = self.answers(Arrays(encoded.fields))
+        cells = unreadable_cells(self.schema, encoded)
+        return self.decoder.prediction(answers, encoded.dropped, cells, encoded.refused)
 
     @property
     def wide(self) -> bool:

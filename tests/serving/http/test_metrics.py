@@ -48,8 +48,8 @@ def everything(metrics: Metrics) -> None:
     metrics.waiting(lambda: 7)
     metrics.busy("adult")
     metrics.error("json")
-    metrics.warning("adult", "age", 2)
-    metrics.warning("adult", 'a"b\\c\nd')
+    metrics.unreadable("adult", "age", 2)
+    metrics.unreadable("adult", 'a"b\\c\nd')
     metrics.swap("adult", "swapped")
     metrics.rollback("adult")
     metrics.shadow("adult", "v2", 10, 0.5, 1)
@@ -82,8 +82,8 @@ def test_figures(metrics: Metrics) -> None:
     assert value(metrics, "thalweg_batch_rows_bucket", model="adult", le="4.0") == 1
     assert value(metrics, "thalweg_batch_rows_bucket", model="adult", le="2.0") == 0
     assert value(metrics, "thalweg_queue_rows") == 7
-    assert value(metrics, "thalweg_warnings_total", model="adult", column="age") == 2
-    assert value(metrics, "thalweg_warnings_total", model="adult", column='a"b\\c\nd') == 1
+    assert value(metrics, "thalweg_unreadable_cells_total", model="adult", column="age") == 2
+    assert value(metrics, "thalweg_unreadable_cells_total", model="adult", column='a"b\\c\nd') == 1
     assert value(metrics, "thalweg_shadow_difference_total", model="adult", version="v2") == 0.5
     assert value(metrics, "thalweg_model", model="adult", version="v2", role="candidate") == 1
 
@@ -106,8 +106,8 @@ def test_series_are_bounded_whatever_comes(metrics: Metrics) -> None:
         metrics.request(f"/{number}", "adult", text, 200, 0.001, 1)
         metrics.request(PATH, text, text, 200 + 1000 * number, 0.001, 1)
         metrics.error(text)
-        metrics.warning("adult", text)
-        metrics.warning(text, "age")
+        metrics.unreadable("adult", text)
+        metrics.unreadable(text, "age")
         metrics.batch(text, 1)
         metrics.busy(text)
         metrics.rollback(text)
@@ -116,12 +116,12 @@ def test_series_are_bounded_whatever_comes(metrics: Metrics) -> None:
     count = {name: len(family.samples) for name, family in found.items()}
     assert count["thalweg_request_seconds"] == 3 * 21
     assert count["thalweg_errors"] == 51
-    assert (count["thalweg_warnings"], count["thalweg_rows"]) == (2, 0)
+    assert (count["thalweg_unreadable_cells"], count["thalweg_rows"]) == (2, 0)
     assert (count["thalweg_busy"], count["thalweg_shadow_rows"]) == (1, 0)
     metrics.loaded("wide", "v", "current", [f"c{number}" for number in range(5_000)])
     for number in range(5_000):
-        metrics.warning("wide", f"c{number}")
-    assert len(families(metrics)["thalweg_warnings"].samples) == 2 + 201
+        metrics.unreadable("wide", f"c{number}")
+    assert len(families(metrics)["thalweg_unreadable_cells"].samples) == 2 + 201
 
 
 def test_versions_that_are_gone_leave_nothing(metrics: Metrics) -> None:

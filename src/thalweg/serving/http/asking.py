@@ -148,7 +148,7 @@ class Asking:
         """Refuse a question without rows, and count the cells that could not be read."""
         _require_rows(question)
         for column, cells in question.feed.unreadable.items():
-            self._metrics.warning(served.name, column, int(cells.sum()))
+            self._metrics.unreadable(served.name, column, int(cells.sum()))
 
     def _ask(self, served: Served, inputs: Inputs, rows: int) -> asyncio.Future[Run]:
         try:

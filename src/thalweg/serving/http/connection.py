@@ -59,7 +59,6 @@ class Connection(HttpToolsProtocol):
         self._phase = _HEAD
         self._since = 0.0
         self._read = 0  # bytes of the head so far
-        self._most_headers = 0
         self._unsent = 0
         self._raw = 0  # bytes of the body that the parser passes over
         self._timer: asyncio.TimerHandle | None = None

@@ -54,7 +54,7 @@ _EXPLAIN: Final[Json] = {
     "name": "explain",
     "in": "query",
     "description": "Say for each row what each column adds to the answer (Shapley values beside "
-    "a typical row), which asks the model about 200 times for each.",
+    "a typical row), which asks the model 128 times or more for each.",
     "schema": {"type": "boolean", "default": False},
 }
 

@@ -31,7 +31,7 @@ class Limits:
         Rows of one request. 100,000 rows of a small model take about a second: more would let
         others wait, and are better sent in parts, or by ``thalweg predict``.
     seconds
-        For a body to arrive whole and be answered: a client that sends a byte now and then
+        For a body to arrive whole: a client that sends a byte now and then
         (slow loris) holds its place no longer.
     head
         Bytes of the request line and headers together. Browsers send less than 8 KiB.

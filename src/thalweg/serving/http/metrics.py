@@ -144,7 +144,7 @@ class Metrics:
         model, version
             Who answered; empty where nobody did.
         seconds
-            From its first byte to the answer's last.
+            From the end of its head to the answer's last byte.
         rows
             How many it asked about.
         """
@@ -183,22 +183,22 @@ class Metrics:
         """Count a request that was turned away, as it would have waited for too long."""
         self._count("busy", (self._known(model),))
 
-    def error(self, reason: str, count: int = 1) -> None:
+    def error(self, reason: str) -> None:
         """Count what was answered with an error.
 
         Parameters
         ----------
         reason
-            A word of the code, such as ``json``, ``key``, ``row``; never the user's.
+            A word of the code, such as ``body``, ``key``, ``row``; never the user's.
         """
         counts = self._counts["errors"]
         known = (reason,) in counts or len(counts) < _REASONS
-        self._count("errors", (reason if known else OTHER,), count)
+        self._count("errors", (reason if known else OTHER,), 1)
 
-    def warning(self, model: str, column: str, count: int = 1) -> None:
-        """Count rows that were answered with a warning about a column."""
+    def unreadable(self, model: str, column: str, count: int = 1) -> None:
+        """Count cells of a column that could not be read."""
         known = column in self._columns.get(model, ())
-        self._count("warnings", (self._known(model), column if known else OTHER), count)
+        self._count("unreadable_cells", (self._known(model), column if known else OTHER), count)
 
     def swap(self, model: str, outcome: Outcome) -> None:
         """Count what became of a new version in a model's folder."""
@@ -285,7 +285,7 @@ class Metrics:
         yield served
         requests = HistogramMetricFamily(
             "thalweg_request_seconds",
-            "Time from a request's first byte to its answer.",
+            "Time from the end of a request's head to its answer.",
             labels=["path", "model", "version", "status"],
         )
         for (path, model, version, status), histogram in self._requests.items():
@@ -316,8 +316,11 @@ class Metrics:
 
 _COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "busy": ("Requests turned away: they would have waited for too long.", ("model",)),
-    "errors": ("Requests and rows that were answered with an error.", ("reason",)),
-    "warnings": ("Rows that were answered with a warning.", ("model", "column")),
+    "errors": ("Requests that were answered with an error.", ("reason",)),
+    "unreadable_cells": (
+        "Cells that were there but could not be read, and were taken as missing.",
+        ("model", "column"),
+    ),
     "swaps": ("New versions found in a model's folder.", ("model", "outcome")),
     "rollbacks": ("Rollbacks.", ("model",)),
     "shadow_rows": ("Rows that a shadow answered too.", ("model", "version")),

@@ -300,7 +300,7 @@ def errors(*statuses: int) -> Json:
 def error(status: int, told: str) -> Json:
     """Describe the response for an error."""
     found: Json = {"description": told, "content": {JSON: {"schema": ref("Error")}}}
-    if status in {429, 503}:
+    if status == 429:
         found["headers"] = {
             "retry-after": {
                 "description": "Seconds to wait.",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from thalweg.lab.contributions import Contributions
-from thalweg.models.compiled import Feed
+from thalweg.models.compiled import Feed, Run
+from thalweg.models.decoder import Decoder
 
 
 @final
@@ -52,9 +54,8 @@ class Answer:
         Who answers: the name it is served by, and its identity.
     question
         What was asked.
-    columns
-        The answers [M], as `thalweg.models.model.Model.predict` gives them: ``prediction`` first.
-        Where a cleaning option sets a row aside it is null there, and `errors` says why.
+    decoder, run
+        What the model says [M], and how it is put into the user's own terms.
     errors
         `Question.errors`, and those of rows that were set aside or refused.
     contributions
@@ -64,6 +65,38 @@ class Answer:
     model: str
     version: str
     question: Question
-    columns: pa.RecordBatch
+    decoder: Decoder
+    run: Run
     errors: Mapping[int, str] = field(default_factory=dict)
     contributions: Contributions | None = None
+
+    @property
+    def columns(self) -> pa.RecordBatch:
+        """The answers [M], as `thalweg.models.model.Model.predict` gives them.
+
+        Where a cleaning option sets a row aside it is null there, and `errors` says why.
+        """
+        columns = self.decoder.columns(self.run.answers)
+        if self.run.dropped.any():
+            gone = pa.array(self.run.dropped)
+            columns = {
+                name: pc.if_else(gone, pa.scalar(None, array.type), array)
+                for name, array in columns.items()
+            }
+        return pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
+
+    def spread(self, columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
+        """Put columns [M] to the rows that were sent [N]: null where there is no answer."""
+        asked = self.question
+        if asked.places is None and not self.errors:
+            return columns
+        place = np.full(asked.rows, -1)
+        sent = np.arange(asked.rows) if asked.places is None else asked.places
+        place[sent] = np.arange(len(sent))
+        place[list(self.errors)] = -1
+        rows = pa.array(place, mask=place < 0)
+        return {name: column.take(rows) for name, column in columns.items()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Give the same as plain rows; those that are set aside say anything."""
+        return self.decoder.rows(self.run.answers)

@@ -309,20 +309,13 @@ def answer(
     contributions
         Where they were asked for.
     """
-    columns = model.decoder.columns(run.answers)
     errors = question.errors
     if run.dropped.any():
-        gone = pa.array(run.dropped)
-        columns = {
-            name: pc.if_else(gone, pa.scalar(None, array.type), array)
-            for name, array in columns.items()
-        }
         places = np.flatnonzero(run.dropped)
         if question.places is not None:
             places = question.places[places]
         errors = dict.fromkeys(places.tolist(), CLEANED) | dict(errors)
-    batch = pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
-    return Answer(name, model.identity, question, batch, errors, contributions)
+    return Answer(name, model.identity, question, model.decoder, run, errors, contributions)
 
 
 @final

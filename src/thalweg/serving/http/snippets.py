@@ -10,7 +10,7 @@ import orjson
 
 from thalweg.serving.http.columns import Cell, Field
 
-ORIGIN: Final = "http://127.0.0.1:8000"
+ORIGIN: Final = "http://127.0.0.1:8080"
 """Where the server is, as far as the examples know."""
 
 HIDDEN: Final = re.compile(

@@ -51,7 +51,7 @@ def build(
     log
         Told of everything.
     host, port
-        Where to listen; see `thalweg.serving.http.server.listen`.
+        Where to listen; see `thalweg.serving.http.place.listen`.
     precision, threads
         See `thalweg.models.compiled.CompiledModel.load`.
     candidates, percent, shadow
@@ -61,7 +61,7 @@ def build(
     certificate
         PEM files: the certificate and its private key.
     exposed
-        See `thalweg.serving.http.server.require_safe`.
+        See `thalweg.serving.http.place.require_safe`.
     latency
         Seconds within which answers are promised: what cannot be is refused at once.
     rate

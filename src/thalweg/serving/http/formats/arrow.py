@@ -60,21 +60,14 @@ class ArrowStream(Format):
         and ``explains``. The schema's metadata say ``model`` and ``version``.
         """
         question = answer.question
-        columns = dict(zip(answer.columns.schema.names, answer.columns.columns, strict=True))
+        batch = answer.columns
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         if (found := answer.contributions) is not None:
             parts = [pa.array(part) for part in found.values.T]
             columns["contributions"] = pa.StructArray.from_arrays(parts, names=found.columns)
             columns["baseline"] = pa.array(found.baseline)
-            if found.of:
-                of = found.of if len(found.of) == len(found.baseline) else found.of[:1]
-                columns["explains"] = pa.array([*of] * (len(found.baseline) // len(of)))
-        if question.places is not None or answer.errors:
-            place = np.full(question.rows, -1)
-            sent = np.arange(question.rows) if question.places is None else question.places
-            place[sent] = np.arange(len(sent))
-            place[list(answer.errors)] = -1
-            rows = pa.array(place, mask=place < 0)
-            columns = {name: column.take(rows) for name, column in columns.items()}
+            columns["explains"] = pa.array(found.of, pa.string())
+        columns = answer.spread(columns)
         if answer.errors:
             columns["error"] = pa.array(map(answer.errors.get, range(question.rows)), pa.string())
         if question.warnings:

@@ -287,18 +287,14 @@ def _asked(tensors: Sequence[Tensor], reader: Reader) -> Question:
 def _outputs(answer: Answer) -> dict[str, tuple[str, NDArray[Any] | list[str]]]:
     """Give each output's datatype and values [N]."""
     asked = answer.question
-    columns = dict(zip(answer.columns.schema.names, answer.columns.columns, strict=True))
+    batch = answer.columns
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     if (found := answer.contributions) is not None:
         for name, values in zip(found.columns, found.values.T, strict=True):
             columns[f"contribution.{name}"] = pa.array(values)
         columns["baseline"] = pa.array(found.baseline)
-    if asked.places is not None or answer.errors:
-        place = np.full(asked.rows, -1)
-        sent = np.arange(asked.rows) if asked.places is None else asked.places
-        place[sent] = np.arange(len(sent))
-        place[list(answer.errors)] = -1
-        rows = pa.array(place, mask=place < 0)
-        columns = {name: column.take(rows) for name, column in columns.items()}
+        columns["explains"] = pa.array(found.of, pa.string())
+    columns = answer.spread(columns)
     outputs = {}
     for name, column in columns.items():
         datatype = datatype_of(column.type)

@@ -18,7 +18,6 @@ _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 """Of whole numbers with so many digits orjson makes floating ones; others it gives as they are."""
 
 BOM: Final = b"\xef\xbb\xbf"
-
 """What some programs write before UTF-8."""
 
 WANTED: Final = 'one row {"column": cell, ...}, a list of rows, or {"rows": [...]}'

@@ -17,10 +17,7 @@ def told_rows(answer: Answer) -> list[Row]:
     some.
     """
     question = answer.question
-    columns = answer.columns
-    names = columns.schema.names
-    cells = [column.to_pylist() for column in columns.columns]
-    rows: list[Row] = [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
+    rows: list[Row] = answer.rows()
     if answer.contributions is not None:
         _explain(rows, answer)
     if question.places is not None:
@@ -40,10 +37,8 @@ def _explain(rows: list[Row], answer: Answer) -> None:
     found = answer.contributions
     if found is None:
         return
-    of = found.of if len(found.of) == len(rows) else found.of[:1] * len(rows)
     baselines, values = found.baseline.tolist(), found.values.tolist()
-    for row, baseline, cells in zip(rows, baselines, values, strict=True):
+    for row, baseline, cells, of in zip(rows, baselines, values, found.of, strict=True):
         row["contributions"] = dict(zip(found.columns, cells, strict=True))
         row["baseline"] = baseline
-    for row, column in zip(rows, of, strict=False):
-        row["explains"] = column
+        row["explains"] = of

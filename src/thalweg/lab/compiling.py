@@ -86,7 +86,7 @@ class Variant:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class Compilation:
     """What `compile_folder` has done.
 
     Parameters
@@ -124,7 +124,7 @@ def compile_folder(
     *,
     source: Source | None = None,
     precisions: Sequence[str] = artifact.PRECISIONS[:1],
-) -> Compiled:
+) -> Compilation:
     """Compile a saved model, compare it with what it was made of, and keep it in its folder.
 
     Nothing is kept where a model in full precision would say something else than the model.
@@ -177,7 +177,7 @@ def compile_folder(
     artifact.add(folder, files_of, model.identity)
     progress.stop()
     made = source is None
-    return Compiled(str(folder), model.identity, len(rows), made, metrics, speed, variants)
+    return Compilation(str(folder), model.identity, len(rows), made, metrics, speed, variants)
 
 
 def _read(model: Model, source: Source, progress: Progress) -> pa.Table:
