@@ -120,9 +120,14 @@ def add(folder: Path, graphs: Mapping[str, bytes], own: str = "") -> None:
     files = {
         name: _checked(folder / name, digest)
         for name, digest in hashes_of(description, folder).items()
-        if name not in graphs
+        if name not in graphs and not _is_lost(folder, name)
     }
     _write(description, files | dict(graphs), folder)
+
+
+def _is_lost(folder: Path, name: str) -> bool:
+    """Say whether a file is a graph that somebody has removed: it can be made again."""
+    return name in map(graph_name, PRECISIONS) and not (folder / name).exists()
 
 
 def _write(description: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> None:
@@ -174,7 +179,7 @@ def load_graph(folder: Path, precision: str) -> tuple[dict[str, Any], bytes]:
     name = graph_name(precision)
     description = read_description(folder)
     hashes = hashes_of(description, folder)
-    if name not in hashes:
+    if name not in hashes or not (folder / name).exists():
         flag = "" if precision == PRECISIONS[0] else f" --precision {precision}"
         compiled = [one for one in PRECISIONS if graph_name(one) in hashes]
         raise OptionError(

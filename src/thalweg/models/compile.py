@@ -103,7 +103,10 @@ def _written(model: Model, fields: Fields, exported: onnx.ModelProto, precision:
             kind: [column.name for column in columns]
             for kind, columns in compiling(model.schema).items()
         },
+        "target": None if model.schema.target is None else model.schema.target.name,
+        "task": model.task,
         "classes": model.classes,
+        "threshold": model.calibration.threshold,
     }
     del proto.metadata_props[:]
     entry = proto.metadata_props.add()

@@ -296,8 +296,10 @@ def test_what_would_come_too_late_is_refused_at_once_and_told_when_to_come_back(
         assert caught.value.retry_after == pytest.approx(0.02, abs=0.005)
         asking.append(batcher.ask(echo, asked(1), 1))  # a short one still makes it
         await asyncio.gather(*asking)
-        # What no wait could mend is tried all the same when nothing else is to be done.
+        # What no wait could mend is tried now and then, when nothing else is to be done.
         await batcher.ask(echo, asked(*range(200)), 200)
+        with pytest.raises(Busy):
+            batcher.ask(echo, asked(*range(200)), 200)
         await batcher.close()
 
     live(work)

@@ -156,7 +156,7 @@ def test_a_new_model_takes_over_and_is_known_by_its_version(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("plain", "outcome", "said"),
     [
-        ({"target": "age", "task": "binary"}, "refused", "foretells age"),
+        ({"target": "age", "task": "binary"}, "refused", "predicts age"),
         ({"task": "regression"}, "refused", "income (regression); expected income (classes)"),
         ({"target": None, "task": "anomaly"}, "refused", "how odd rows are"),
         ({"weights": "half"}, "broken", "is damaged"),
@@ -343,7 +343,7 @@ def test_a_candidate_is_steered_and_promoted(folder: Path) -> None:
 def test_a_foreign_candidate_is_refused(folder: Path) -> None:
     put(folder.with_name("new"), "c1", target="age")
     server = Server(str(folder), candidates=[str(folder.with_name("new"))])
-    with pytest.raises(ArtifactError, match="foretells age"):
+    with pytest.raises(ArtifactError, match="predicts age"):
         asyncio.run(server.all.open())
 
 

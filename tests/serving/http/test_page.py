@@ -14,7 +14,7 @@ import pytest
 from showcase import HARM, harmful, rich
 
 from thalweg.serving.http.columns import example, fields
-from thalweg.serving.http.page import Page, locked, page, varied
+from thalweg.serving.http.page import Page, locked, page
 from thalweg.serving.http.snippets import curl, python, tritonclient
 
 VOID = {"meta", "link", "input", "br"}
@@ -105,10 +105,8 @@ def test_the_form_holds_a_row_of_every_column() -> None:
     assert [one["name"] for one in told["fields"]] == model.schema.names
     assert {one["name"]: one["typical"] for one in told["fields"]} == example(described)
     shown = cells(tree)
-    row = varied(described)
+    row = example(described)
     assert shown[0] == str(row["amount"])
-    assert shown[2] == "Bonn"
-    assert row != example(described)
     assert sorted(dict(tree.elements[0][1])) == ["lang"]
     options = [text for facts, text in tree.all("option") if "selected" in facts]
     assert options == ["true" if row["member"] else "false"]

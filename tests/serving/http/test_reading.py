@@ -116,8 +116,8 @@ def test_a_missing_column_is_taken_as_missing_and_a_near_name_is_told() -> None:
     question = ask({**row, "sise": 80})
     assert dict(question.warnings) == {
         0: (
-            "column 'size' is missing",
             "column 'sise' is not known to the model; did you mean 'size'?",
+            "column 'size' is missing",
         )
     }
     same(question.feed, ask({**ROW, "size": None}).feed)
@@ -322,8 +322,8 @@ def test_a_table_may_hold_a_column_in_another_type(column: str, kind: pa.DataTyp
 def test_a_table_without_a_column_and_with_another_is_answered_with_warnings() -> None:
     question = READER.table(table().drop_columns(["size"]).append_column("sise", pa.array([1, 2])))
     told = (
-        "column 'size' is missing",
         "column 'sise' is not known to the model; did you mean 'size'?",
+        "column 'size' is missing",
     )
     assert dict(question.warnings) == {0: told, 1: told}
 

@@ -203,11 +203,8 @@ class App:
         except Exception as error:
             reply = self._failed(error, template)
         finally:
-            self._asking.held -= request.held
-        body = reply.body
-        headers = [*reply.headers, (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            self._asking.let_go(request)
+        await self._asking.send(reply, send)
         seconds = time.perf_counter() - start
         told = reply.model, reply.version, reply.status, seconds, reply.rows
         self._metrics.request(template, *told)

@@ -14,6 +14,7 @@ from thalweg.lab.contributions import Contributions, Explainer
 from thalweg.models.compiled import Inputs, Run
 from thalweg.serving.http.batcher import Batcher, Busy
 from thalweg.serving.http.deployment import Deployment, Served
+from thalweg.serving.http.exchange import Send
 from thalweg.serving.http.formats import FORMATS, format_sent, format_wanted, inference
 from thalweg.serving.http.formats.base import Format
 from thalweg.serving.http.limits import Limits
@@ -104,9 +105,10 @@ class Asking:
         writing = _written, served, question, run, explained, wanted
         many = feed.rows > _MANY
         told, written = await self._away(*writing) if many else _written(*writing[1:])
+        self._metrics.refused(served.name, len(told.errors))
         _require_answers(told)
         reply = Reply(200, known.headers[wanted.media_types[0]], written)
-        return _about(reply, deployment, served, question, run, read)
+        return _about(reply, deployment, served, question, run, (read, len(body)))
 
     async def infer(
         self, deployment: Deployment, request: Request, version: str | None = None
@@ -129,6 +131,7 @@ class Asking:
         writing = _inferred, served, question, run, explained, wish
         many = feed.rows > _MANY
         told, (written, head) = await self._away(*writing) if many else _inferred(*writing[1:])
+        self._metrics.refused(served.name, len(told.errors))
         _require_answers(told)
         if head is None:
             headers: tuple[Header, ...] = known.headers[JSON[1].decode()]
@@ -142,13 +145,19 @@ class Asking:
         def again(reader: Reader) -> Question:
             return read(reader)[0]
 
-        return _about(Reply(200, headers, written), deployment, served, question, run, again)
+        return _about(
+            Reply(200, headers, written), deployment, served, question, run, (again, len(body))
+        )
 
     def _read(self, served: Served, question: Question) -> None:
         """Refuse a question without rows, and count the cells that could not be read."""
+        if not question.feed.rows:
+            self._metrics.refused(served.name, question.rows)
         _require_rows(question)
         for column, cells in question.feed.unreadable.items():
             self._metrics.unreadable(served.name, column, int(cells.sum()))
+        for column, count in question.unseen.items():
+            self._metrics.unseen(served.name, column, count)
 
     def _ask(self, served: Served, inputs: Inputs, rows: int) -> asyncio.Future[Run]:
         try:
@@ -174,6 +183,22 @@ class Asking:
         self.held += size
         request.held += size
 
+    def let_go(self, request: Request) -> None:
+        """Forget the bytes of a request's body."""
+        self.held -= request.held
+
+    async def send(self, reply: Reply, send: Send) -> None:
+        """Send an answer; a large one counts until the client has read it."""
+        body = reply.body
+        size = len(body) if len(body) > LARGE else 0
+        self.held += size
+        try:
+            headers = [*reply.headers, (b"content-length", b"%d" % len(body))]
+            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+        finally:
+            self.held -= size
+
     def _spoken(self, request: Request) -> tuple[Format, Format]:
         """Find the format of the question and that of the answer."""
         headers = request.headers
@@ -185,9 +210,12 @@ class Asking:
                 None if key[1] is None else key[1].decode("latin-1"), sent
             )
             if sent is None or wanted is None:
-                which = "content-type" if sent is None else "accept"
+                which, given = ("Content-Type", key[0]) if sent is None else ("Accept", key[1])
+                said = (given or b"").decode("latin-1")[:80]
                 raise RefusedError(
-                    415, "format", (f"a format that is not spoken ({which})", f"one of {_SPOKEN}")
+                    415,
+                    "format",
+                    (f"the {which} {said!r}", f"one of {_SPOKEN}", f"Send the header {which}."),
                 )
             found = sent, wanted
             if len(self._formats) < 64:
@@ -273,12 +301,13 @@ def _about(
     served: Served,
     question: Question,
     run: Run,
-    read: Callable[[Reader], Question],
+    again: tuple[Callable[[Reader], Question], int],
 ) -> Reply:
     """Note who answered, and that the shadow is to answer too."""
     reply.model, reply.version, reply.rows = served.name, served.version, question.rows
     if deployment.shadowed:
+        read, size = again
         reply.after = partial(
-            deployment.shadow, served, question, run, lambda model: read(Reader(model))
+            deployment.shadow, served, question, run, lambda model: read(Reader(model)), size
         )
     return reply

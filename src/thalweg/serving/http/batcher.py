@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ WAITING: Final = 262_144
 
 _PIECE: Final = 0.02  # seconds: a run that is forecast to take longer is asked for in pieces
 
+_TRY: Final = 1.0  # seconds between two tries of what is forecast to take too long
 _INLINE: Final = 0.002  # seconds: a shorter run is over before a thread would have been woken twice
 
 
@@ -123,6 +125,7 @@ class Batcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._until: float | None = None  # when the run under way is forecast to end
         self._scheduled = False
+        self._tried = -math.inf  # when an idle worker last took what seemed too much
         self._closing = False
         self._drained: asyncio.Future[None] | None = None
         self.waiting = 0  # rows
@@ -145,10 +148,7 @@ class Batcher:
                 raise ValueError(msg)
         if self._closing:
             raise ClosingError("the server is going down", "one that stays", "Ask another one.")
-        if self._until is not None or self._scheduled or self._small or self._large:
-            self._admit(model, rows)
-        elif rows > self._bound:
-            raise self._full(0.0)
+        self._admit(model, rows)
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
@@ -175,6 +175,11 @@ class Batcher:
             return
         forecast = self._forecast(rows, model)
         if forecast > self._latency:
+            idle = self._until is None and not (self._scheduled or self._small or self._large)
+            if idle and self._clock() - self._tried > _TRY:
+                # What is never let in is never measured: a forecast may be of a worse time.
+                self._tried = self._clock()
+                return
             raise Busy(
                 f"an answer would take {forecast:.3g} s, as {self.waiting} rows wait",
                 f"at most {self._latency:g} s",

@@ -17,6 +17,7 @@ from thalweg.serving.http.exchange import STATUS, Exchange
 from thalweg.serving.http.limits import Limits
 
 _LINGER: Final = 2.0  # seconds that the rest of a refused body is read and thrown away
+_READ: Final = 65_536  # bytes of an answer that a client must take while it is watched
 _STEP: Final = 0.01  # seconds: deadlines are not watched closer than this
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
@@ -261,7 +262,8 @@ class Connection(HttpToolsProtocol):
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         # The answer is the server's own affair, as long as the client reads what there is of it.
         if left <= 0 and (self._phase is not _ANSWER or self._unsent):
-            if self._phase is _OVER or (self._unsent and self._unsent >= before > 0):
+            slow = before > 0 and before - self._unsent < _READ
+            if self._phase is _OVER or (self._unsent and slow):
                 self.transport.abort()
                 return
             if self._phase is _BODY or (self._phase is _HEAD and self._read):

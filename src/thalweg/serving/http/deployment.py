@@ -92,6 +92,7 @@ class Deployment:
         self._share = 0
         self._carry = 0
         self._shadowed = False
+        self._given = ""  # the version that the folder gave last
         self._rolled_back = ""
         self._log = log
         self._metrics = metrics
@@ -160,6 +161,7 @@ class Deployment:
         question: Question,
         run: Run,
         read: Callable[[CompiledModel], Question],
+        size: int = 0,
     ) -> bool:
         """Let the candidate answer a request too, if that is wanted; call it after the answer.
 
@@ -172,6 +174,8 @@ class Deployment:
         read
             Reads the request for the candidate, whose columns and levels may be others. It runs in
             another thread, later, and keeps the request's body alive until then.
+        size
+            Bytes of that body.
 
         Returns
         -------
@@ -187,6 +191,7 @@ class Deployment:
             (question, run),
             read,
             lambda: self.candidate is candidate,
+            size,
         )
 
     def promote(self, version: str | None = None) -> Served:
@@ -211,7 +216,7 @@ class Deployment:
             raise AssertionError
         if after is not self.current:
             self._put(after, "promoted")
-        self._rolled_back = ""
+            self._rolled_back = ""
         return after
 
     def rollback(self, version: str | None = None) -> Served:
@@ -322,6 +327,7 @@ class Deployment:
         """
         opened = await asyncio.to_thread(self._folder.open)
         self._put(self._served(opened), "serving")
+        self._given = opened.model.identity
         if self._candidate_folder is not None:
             opened = await asyncio.to_thread(self._candidate_folder.open)
             self._require_same_target(opened.model)
@@ -363,9 +369,12 @@ class Deployment:
             self._log.info("model unchanged", model=self.name, version=served.version)
         elif served.version == self._rolled_back:
             self._log.warning("model stays rolled back", model=self.name, version=served.version)
+        elif served.version == self._given:
+            # The folder holds what it held, written anew: an order to serve another one stands.
+            self._log.info("model unchanged", model=self.name, version=served.version)
         else:
             self._put(served, "swapped")
-            self._rolled_back = ""
+            self._given, self._rolled_back = served.version, ""
             self._metrics.swap(self.name, "swapped")
 
     def _take_candidate(self, served: Served) -> None:
@@ -407,7 +416,7 @@ class Deployment:
         wanted, found = _target(self._now.model), _target(model)
         if wanted != found:
             raise _ForeignTargetError(
-                f"the new model of {self.name} foretells {found}",
+                f"the new model of {self.name} predicts {found}",
                 f"{wanted}, as the one that answers",
                 "Serve it under another name.",
             )

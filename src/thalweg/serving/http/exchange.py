@@ -191,6 +191,8 @@ class Exchange:
             await self._line.drained()
         else:
             self.complete = True
+            # Who does not read his answers gets no further ones: they would pile up here.
+            await self._line.drained()
             self._line.answered(self)
 
     def _begin(self, status: int, headers: Any) -> None:

@@ -200,6 +200,16 @@ class Metrics:
         known = column in self._columns.get(model, ())
         self._count("unreadable_cells", (self._known(model), column if known else OTHER), count)
 
+    def unseen(self, model: str, column: str, count: int) -> None:
+        """Count cells of a column that hold what training never, or hardly ever, showed."""
+        known = column in self._columns.get(model, ())
+        self._count("unseen_cells", (self._known(model), column if known else OTHER), count)
+
+    def refused(self, model: str, rows: int) -> None:
+        """Count rows that were answered with an error of their own."""
+        if rows:
+            self._count("refused_rows", (self._known(model),), rows)
+
     def swap(self, model: str, outcome: Outcome) -> None:
         """Count what became of a new version in a model's folder."""
         self._count("swaps", (self._known(model), outcome))
@@ -321,6 +331,11 @@ _COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Cells that were there but could not be read, and were taken as missing.",
         ("model", "column"),
     ),
+    "unseen_cells": (
+        "Cells that hold what training never, or hardly ever, showed.",
+        ("model", "column"),
+    ),
+    "refused_rows": ("Rows that were answered with an error of their own.", ("model",)),
     "swaps": ("New versions found in a model's folder.", ("model", "outcome")),
     "rollbacks": ("Rollbacks.", ("model",)),
     "shadow_rows": ("Rows that a shadow answered too.", ("model", "version")),

@@ -189,8 +189,7 @@ def _model(place: int, name: str, model: Served, own: Sequence[Field], *, secure
 
 
 def _form(place: int, own: Sequence[Field], *, secured: bool) -> str:
-    cells = varied(own)
-    drawn = [_input(place, at, one, cells[one.name]) for at, one in enumerate(own)]
+    drawn = [_input(place, at, one, one.example) for at, one in enumerate(own)]
     folded = "".join(drawn[SHOWN:])
     more = (
         f'<details><summary>{len(drawn) - SHOWN:,} more columns</summary><div class="fields">'
@@ -285,16 +284,6 @@ def _table(own: Sequence[Field]) -> str:
         '<p class="note">Explanations say by how much each column moves the answer away from that '
         "of the typical row.</p>"
     )
-
-
-def varied(own: Sequence[Field]) -> dict[str, Cell]:
-    """Give a row that differs from the typical one here and there, to have something to explain."""
-    return {
-        one.name: one.choices[min(2, len(one.choices) - 1)]
-        if at % 2 and one.choices
-        else one.example
-        for at, one in enumerate(own)
-    }
 
 
 def _data(name: str, model: Served, own: Sequence[Field]) -> Json:

@@ -34,6 +34,8 @@ class Question:
         The other rows' numbers -> why they have no answer, in words.
     warnings
         Numbers of rows that have an answer -> what was amiss about them, in words.
+    unseen
+        Columns -> how many of their cells hold what training never, or hardly ever, showed.
     """
 
     rows: int
@@ -41,6 +43,7 @@ class Question:
     places: NDArray[np.int64] | None = None
     errors: Mapping[int, str] = field(default_factory=dict)
     warnings: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    unseen: Mapping[str, int] = field(default_factory=dict)
 
 
 @final

@@ -59,6 +59,8 @@ class Reader:
 
     Attributes
     ----------
+    names
+        The columns that rows should have.
     holds
         What a cell of each column may be beside one flat value.
     holds_bytes
@@ -71,7 +73,7 @@ class Reader:
         self.model = model
         schema = model.schema
         self._names = list(model.columns)
-        self._wanted = frozenset(self._names)
+        self.names = self._wanted = frozenset(self._names)
         told = [schema.target.name] if schema.target else []
         told += [schema.truth.column] if schema.truth else []
         self._passed = self._wanted | {*told, *(one.name for one in schema.ignored)}
@@ -113,11 +115,11 @@ class Reader:
         if feed is None:
             return None
         notes = _Notes(len(rows))
+        self._look(feed, notes, lambda name, place: rows[place].get(name))
         layouts = set(map(tuple, rows))
         if len(layouts) > 1 or self._wanted != set(next(iter(layouts))):
             self._compare(rows, layouts, notes)
-        self._look(feed, notes, lambda name, place: rows[place].get(name))
-        return Question(len(rows), feed, None, notes.errors, notes.warnings)
+        return Question(len(rows), feed, None, notes.errors, notes.warnings, notes.unseen)
 
     def _carefully(self, rows: Sequence[object]) -> Question:
         """Read any rows: those that are none, or hold what no cell can, are errors."""
@@ -147,8 +149,8 @@ class Reader:
         if feed is None:
             return _nothing(len(rows), errors)
         notes = _Notes(len(own))
-        self._compare(own, set(map(tuple, own)), notes)
         self._look(feed, notes, lambda name, place: own[place].get(name))
+        self._compare(own, set(map(tuple, own)), notes)
         self._set_aside(feed, notes)
         return _placed(len(rows), feed, places, errors, notes)
 
@@ -182,7 +184,6 @@ class Reader:
         names = rows.schema.names
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
         notes = _Notes(count)
-        self._compare_names(names, notes)
         twice = {name for name, times in Counter(names).items() if times > 1} & self._wanted
         if twice:
             raise BodyError(
@@ -199,6 +200,7 @@ class Reader:
                 cells[name] = pc.if_else(gone, None, cells[name])
         feed = self._feed(pa.Table.from_pydict(cells).combine_chunks())
         self._look(feed, notes, lambda name, place: cells[name][place].as_py())
+        self._compare_names(names, notes)
         self._set_aside(feed, notes)
         return _placed(count, feed, None, {}, notes)
 
@@ -218,8 +220,11 @@ class Reader:
         told = {layout: self._told(layout, guessed) for layout in layouts}
         if not any(told.values()):
             return
+        nothing = {layout for layout in told if self._wanted.isdisjoint(layout)}
         for place, layout in enumerate(map(tuple, rows)):
-            if told[layout]:
+            if layout in nothing:
+                notes.errors[place] = f"a row without any of the model's columns; expected {ROW}"
+            elif told[layout]:
                 notes.say(place, *told[layout])
 
     def _told(self, names: Sequence[str], guessed: dict[str, str]) -> tuple[str, ...]:
@@ -227,9 +232,7 @@ class Reader:
         has = set(names)
         missing = [name for name in self._names if name not in has]
         unknown = [name for name in names if name not in self._passed]
-        said = [f"column {name!r} is missing" for name in missing[:MOST_NAMED]]
-        if len(missing) > MOST_NAMED:
-            said.append(f"{len(missing) - MOST_NAMED} more columns are missing")
+        said = []
         for name in unknown[:MOST_NAMED]:
             if name not in guessed:
                 tries = missing if len(guessed) < MOST_GUESSED else []
@@ -239,6 +242,9 @@ class Reader:
             said.append(guessed[name])
         if len(unknown) > MOST_NAMED:
             said.append(f"{len(unknown) - MOST_NAMED} more columns are not known to the model")
+        said += [f"column {name!r} is missing" for name in missing[:MOST_NAMED]]
+        if len(missing) > MOST_NAMED:
+            said.append(f"{len(missing) - MOST_NAMED} more columns are missing")
         return tuple(said)
 
     def _look(self, feed: Feed, notes: _Notes, cell: Any) -> None:
@@ -260,6 +266,7 @@ class Reader:
                     continue
                 for place, text in enumerate(texts):
                     if text not in levels:
+                        notes.unseen[name] += 1
                         notes.say(
                             place,
                             f"column {name!r}: {_quoted(cell(name, place))} was never, or hardly "
@@ -326,6 +333,7 @@ class _Notes:
         self._rows = rows
         self.errors: dict[int, str] = {}
         self.warnings: dict[int, tuple[str, ...]] = {}
+        self.unseen: Counter[str] = Counter()
 
     def say(self, place: int, *told: str) -> None:
         """Add to what is said of a row."""
@@ -333,7 +341,11 @@ class _Notes:
 
     def say_all(self, told: tuple[str, ...]) -> None:
         """Say of all rows the same."""
-        self.warnings = dict.fromkeys(range(self._rows), told)
+        if self.warnings:
+            for place in range(self._rows):
+                self.say(place, *told)
+        else:
+            self.warnings = dict.fromkeys(range(self._rows), told)
 
 
 def _require_rows(count: int) -> None:
@@ -389,7 +401,8 @@ def _placed(
 ) -> Question:
     """Put what is said of rows [M] to their places among those that were sent."""
     if places is None or len(places) == rows:
-        return Question(rows, feed, None, {**errors, **notes.errors}, notes.warnings)
+        told = {**errors, **notes.errors}
+        return Question(rows, feed, None, told, notes.warnings, notes.unseen)
     where = places.tolist()
     return Question(
         rows,
@@ -397,4 +410,5 @@ def _placed(
         places,
         {**errors, **{where[at]: why for at, why in notes.errors.items()}},
         {where[at]: told for at, told in notes.warnings.items()},
+        notes.unseen,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, final
@@ -158,7 +159,7 @@ class Request:
         most
             Bytes, packed and unpacked.
         hold
-            Is told how many bytes will be, or have been, read of a large one; may refuse them.
+            Is told how many bytes of a large one came, or may come of what is packed; may refuse.
 
         Raises
         ------
@@ -171,36 +172,50 @@ class Request:
         if given is None:
             if b"transfer-encoding" not in self.headers:
                 raise RefusedError(411, "length", ("a request without content-length", "one"))
+            if self.headers[b"transfer-encoding"].strip().lower() != b"chunked":
+                raise RefusedError(400, "length", ("a transfer-encoding", "none, or chunked"))
         else:
-            length = int(given) if given.isdigit() else 0
-            _require_short(length, most)
-            if length > LARGE:
-                hold(self, length)
+            _require_short(int(given) if given.isdigit() else 0, most)
         message = await self._receive()
         if message["type"] != "http.request":
             raise GoneError
         body: bytes = message["body"]
         if message["more_body"]:
-            body = await self._rest(body, most, hold if given is None else None)
+            body = await self._rest(body, most, hold)
         _require_short(len(body), most)
+        if len(body) - self.held > LARGE:
+            hold(self, len(body) - self.held)
         encoding = self.headers.get(b"content-encoding")
-        return body if encoding is None else unpacked(body, encoding, most)
+        return body if encoding is None else await self._unpacked(body, encoding, most, hold)
 
-    async def _rest(
-        self, first: bytes, most: int, hold: Callable[[Request, int], None] | None
+    async def _unpacked(
+        self, body: bytes, encoding: bytes, most: int, hold: Callable[[Request, int], None]
     ) -> bytes:
+        """Unpack a body; one that may be large in a thread, and as if it were."""
+        bound = min(most, _PACKED * len(body))
+        if bound <= LARGE:
+            return unpacked(body, encoding, most)
+        hold(self, bound)
+        found = await asyncio.to_thread(unpacked, body, encoding, most)
+        hold(self, len(found) - bound)
+        return found
+
+    async def _rest(self, first: bytes, most: int, hold: Callable[[Request, int], None]) -> bytes:
         body = bytearray(first)
         while True:
+            _require_short(len(body), most)
+            if len(body) - self.held > LARGE:
+                hold(self, len(body) - self.held)
             message = await self._receive()
             if message["type"] != "http.request":
                 raise GoneError
             body += message["body"]
-            _require_short(len(body), most)
-            if hold is not None and len(body) - self.held > LARGE:
-                hold(self, len(body) - self.held)
             if not message["more_body"]:
                 return bytes(body)
 
+
+_PACKED: Final = 1032
+"""Times its own length: what a packed body can be at most (RFC 1951)."""
 
 Handler = Callable[[Request], Awaitable[Reply]]
 

@@ -60,7 +60,12 @@ def wish(body: bytes, order: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(
         name in known and type(value) in known[name] for name, value in found.items()
     ):
-        raise RefusedError(400, "order", ("another body", wanted))
+        names = [name for name in found if name not in known] if isinstance(found, dict) else []
+        given = f"an order with {names[0][:40]!r}" if names else "a body of another form"
+        raise RefusedError(400, "order", (given, wanted))
+    percent = found.get("percent", 0)
+    if not 0 <= percent <= 100:
+        raise RefusedError(400, "order", (f"a share of {percent:g} percent", "0 to 100"))
     return found
 
 

@@ -141,7 +141,8 @@ class Server:
                 sys.setswitchinterval(switch)
                 gc.unfreeze()
                 self._socket.close()
-                self._log.info("stopped", url=self.url)
+                if self._ready.is_set():
+                    self._log.info("stopped", url=self.url)
 
     def _started(self) -> None:
         # What has been loaded stays: it need not be searched for garbage over and over.

@@ -88,6 +88,7 @@ class Shadow:
         given: tuple[Question, Run],
         read: Callable[[CompiledModel], Question],
         wanted: Callable[[], bool],
+        held: int = 0,
     ) -> bool:
         """Have a request answered once more, some time.
 
@@ -103,13 +104,15 @@ class Shadow:
             Reads the request as a candidate needs it: its columns and levels may be others.
         wanted
             Asked again when it is the request's turn, in another thread.
+        held
+            Bytes that ``read`` keeps alive.
 
         Returns
         -------
         bool
             False where the shadow is too busy.
         """
-        size = _size(given[0])
+        size = max(held, _size(given[0]))
         if self._waiting >= WAITING or (self._waiting and self._bytes + size > BYTES):
             self._metrics.shadow_failed(*names, "dropped")
             return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.core.errors import OptionError, not_installed
+from thalweg.models.artifact import graph_name
 from thalweg.models.compiled import CompiledModel
 
 if TYPE_CHECKING:
@@ -74,6 +75,15 @@ def build(
     ThalwegError
         Where something is missing, cannot be or is not safe.
     """
+    graph_name(precision)
+    if threads < 1:
+        raise OptionError(f"threads is {threads}", "1 or more", "Leave it out for one.")
+    if not candidates and (percent or shadow):
+        raise OptionError(
+            "--canary or --shadow without a candidate",
+            "a second version",
+            "Name it: --candidate NAME=FOLDER.",
+        )
     for package in PACKAGES:
         if find_spec(package) is None:
             raise not_installed("a server", package, "serve")
@@ -92,7 +102,7 @@ def build(
         partial(CompiledModel.load, precision=precision, threads=threads),
         log=log,
         metrics=metrics,
-        compile_folder=partial(_compile, precision=precision),
+        compile_folder=partial(_compile, precision=precision, log=log),
         candidates=candidates,
         percent=percent,
         shadow=shadow,
@@ -120,7 +130,7 @@ def build(
     )
 
 
-def _compile(folder: Path, precision: str) -> None:
+def _compile(folder: Path, precision: str, log: Log) -> None:
     """Compile a model in its folder, in another process: this one never loads torch."""
     if find_spec("torch") is None:
         raise OptionError(
@@ -128,10 +138,15 @@ def _compile(folder: Path, precision: str) -> None:
             "a compiled model",
             "Run thalweg compile where it was trained, and copy the folder.",
         )
+    log.info("compiling", folder=str(folder), precision=precision)
     words = ["compile", str(folder), "--precision", precision, "--quiet", "--json"]
     done = subprocess.run(  # noqa: S603 (our own command)
         [sys.executable, "-m", "thalweg", *words], capture_output=True, text=True, check=False
     )
+    if done.returncode < 0:
+        raise OptionError(
+            f"compiling {folder} was ended (signal {-done.returncode})", "its end", ""
+        )
     if done.returncode:
         told = done.stderr.strip().splitlines()
         why = told[-1].removeprefix("error: ") if told else f"exit code {done.returncode}"

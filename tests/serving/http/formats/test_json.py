@@ -91,7 +91,8 @@ def test_all_that_json_allows_is_read_as_from_a_file(text: bytes, value: object)
 
 
 def test_half_a_character_is_an_error_of_its_row_alone() -> None:
-    question = FORM.question(b'[%b, {"town": "\\ud800"}, {"\\ud800": 1}]' % ROW, READER)
+    rows = b'[%b, {"town": "\\ud800"}, {"\\ud800": 1, "town": "Ulm"}]' % ROW
+    question = FORM.question(rows, READER)
     assert [*question.errors] == [1]
     assert "'\\ud800' is not known" in " ".join(question.warnings[2])
     found = answer("homes", MODEL, question, MODEL.run(question.feed.inputs))  # type: ignore[arg-type]

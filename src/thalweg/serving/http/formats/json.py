@@ -35,6 +35,9 @@ class Json(Format):
         found = parse(body, WANTED)
         if isinstance(found, dict):
             inner = found.get("rows")
+            alone = len(found) == 1 and "rows" in found and "rows" not in reader.names
+            if alone and not isinstance(inner, list):
+                raise BodyError(f"rows that are {type_of(inner)}", WANTED)
             rows = inner if len(found) == 1 and isinstance(inner, list) else [found]
         elif isinstance(found, list):
             rows = found
