@@ -23,6 +23,7 @@ from thalweg.kinds.datetime import UNITS, Datetime, DatetimeState
 from thalweg.kinds.evidence import NonconformityError
 from thalweg.kinds.graph import Graph
 from thalweg.kinds.number import Number, NumberState
+from thalweg.kinds.scaling import HUGE
 from thalweg.stats.dates import FORMATS, reading_order
 
 SOME = settings(max_examples=40, deadline=None)
@@ -40,7 +41,7 @@ TEXTS = WORDS | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 @st.composite
 def numbers(draw: st.DrawFn) -> NumberState:
     lower, upper = sorted(draw(st.tuples(FLOATS, FLOATS)))
-    whole = st.integers(-20, 20).map(float) | FLOATS.map(np.rint).map(float)
+    whole = st.integers(-20, 20).map(float) | st.floats(-HUGE, HUGE).map(np.rint).map(float)
     return NumberState(
         role="feature",
         fill=draw(FLOATS),

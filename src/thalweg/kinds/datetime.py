@@ -249,7 +249,6 @@ class Datetime(Kind[DatetimeState, DatetimeOptions]):
             np.array([getattr(state, name) for state in states])
             for name in ("centre", "scale", "lower", "upper")
         )
-        lower, upper = lower + 0.0, upper + 0.0  # 0 has no sign
         varies = np.array([state.varies for state in states], dtype=np.float32)
         parts = write_parts(graph, raw, gone, Ranges(centre, scale, lower, upper, varies))
         fields = {"parts": parts, "missing": graph.cast(gone, np.int64)}
@@ -352,7 +351,7 @@ def _instants(
     times: NDArray[np.float64], state: DatetimeState
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Give times [N] within the fences, all in whole seconds, and the days of all and of these."""
-    kept = np.clip(times, state.lower + 0.0, state.upper + 0.0)  # 0 has no sign
+    kept = np.clip(times, state.lower, state.upper)
     seconds = np.floor(np.clip(times, -FAR, FAR)).astype(np.int64)
     return kept, seconds, seconds // DAY, np.floor(kept / DAY).astype(np.int64)
 

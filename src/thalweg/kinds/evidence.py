@@ -37,14 +37,21 @@ def rows(encoded: Encoded, rows: NDArray[np.int64] | slice) -> Encoded:
 
 
 def same(left: Encoded, right: Encoded, kind: AnyKind, where: str) -> None:
-    """Require equal bits."""
+    """Require equal bits, but for the sign of zeros.
+
+    Graphs lose it or keep it as they are optimised, and nothing that is learned depends on it.
+    """
     require(list(left.fields) == list(right.fields), kind, f"{where} has other fields")
     pairs = {name: (field, right.fields[name]) for name, field in left.fields.items()}
     pairs["dropped"] = left.dropped, right.dropped
     pairs["unreadable"] = left.unreadable, right.unreadable
     for name, (a, b) in pairs.items():
-        equal = a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        equal = a.dtype == b.dtype and a.shape == b.shape and _bits(a) == _bits(b)
         require(equal, kind, f"{where} gives other bits in {name!r}")
+
+
+def _bits(field: NDArray[Any]) -> bytes:
+    return (field + field.dtype.type(0)).tobytes() if field.dtype.kind == "f" else field.tobytes()
 
 
 def well_formed(encoded: Encoded, rows: int, columns: int, kind: AnyKind) -> None:

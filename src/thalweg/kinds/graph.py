@@ -243,10 +243,9 @@ def look_up_cells(
 
 
 def clip(graph: Graph, values: str, least: NDArray[np.float64], most: NDArray[np.float64]) -> str:
-    """Write the nodes that keep float64 [N, C] within bounds [C], in the bits of ``numpy.clip``.
+    """Write the nodes that keep float64 [N, C] within bounds [C], and NaN as it is.
 
-    ONNX's own operators leave open what becomes of NaN (it stays) and of -0 at a bound of 0 (it
-    stays). Bounds must not be -0: where ``Where`` chooses its first, ONNX Runtime loses the sign.
+    ONNX's own ``Clip`` leaves open what becomes of NaN.
     """
     values = graph.add("Where", [graph.add("Less", [values, least]), least, values])
     return graph.add("Where", [graph.add("Greater", [values, most]), most, values])

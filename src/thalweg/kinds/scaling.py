@@ -91,10 +91,13 @@ def fit_scaling(numbers: NumberSummary) -> Scaling:
 def scaled(
     values: NDArray[np.float64], centre: NDArray[Any] | float, scale: NDArray[Any] | float
 ) -> NDArray[np.float32]:
-    """Scale finite values: float64 arithmetic, then one rounding to float32, within `LIMIT`."""
+    """Scale finite values: float64 arithmetic, then one rounding to float32, within `LIMIT`.
+
+    A zero that comes out has no sign.
+    """
     with np.errstate(over="ignore"):
         distance = (values - centre) / scale
-    return np.clip(distance, -LIMIT, LIMIT).astype(np.float32)
+    return (np.clip(distance, -LIMIT, LIMIT) + 0.0).astype(np.float32)
 
 
 def scaled_columns(
@@ -148,6 +151,8 @@ def scaled_columns(
                 np.subtract(values[rows], centre[column], out=block[column])
             np.divide(block, scale[:, np.newaxis], out=block)
             np.clip(block, least, most, out=block)
+            # Whether -0 stays at a bound of 0 depends on the processor and on where a row stands.
+            np.add(block, 0.0, out=block)
             gone = np.isnan(block)
             for column in np.flatnonzero(gone.any(axis=1)).tolist():
                 np.copyto(block[column], filler[column], where=gone[column])
@@ -166,7 +171,7 @@ def write_scaled(
     upper: NDArray[np.float64],
     fill: NDArray[np.float64],
 ) -> str:
-    """Write the nodes that do what `scaled_columns` does, to the bit.
+    """Write the nodes that do what `scaled_columns` does, to the bit but for the sign of zeros.
 
     Parameters
     ----------
@@ -193,9 +198,9 @@ def write_scaled(
 def _placed(
     values: NDArray[np.float64], centre: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Scale a value of each column [C]; a zero has no sign, which a graph might lose."""
+    """Scale a value of each column [C]."""
     with np.errstate(over="ignore"):
-        return np.clip((values - centre) / scale, -LIMIT, LIMIT) + 0.0
+        return np.clip((values - centre) / scale, -LIMIT, LIMIT)
 
 
 def fit_edges(numbers: NumberSummary, scaling: Scaling, bins: int) -> tuple[float, ...]:
