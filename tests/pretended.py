@@ -55,7 +55,9 @@ class Pretended:
 
     def run(self, inputs: Mapping[str, Any]) -> Run:
         rows = len(next(iter(inputs.values())))
-        shares = np.linspace(0.1, 0.9, max(rows, 1))[:rows]
+        # By the row itself: a server may ask about rows in pieces.
+        first = np.nan_to_num(inputs["number"][:, 0]) if "number" in inputs else np.zeros(rows)
+        shares = 0.5 + 0.4 * first / (100 + np.abs(first))
         dropped = np.zeros(rows, dtype=bool)
         if self.decoder.task == "regression":
             if self.decoder.calibration.radius is None:

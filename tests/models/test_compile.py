@@ -26,7 +26,7 @@ def test_one_graph_takes_raw_cells_and_gives_answers() -> None:
     proto = onnx.load_from_string(content)
     onnx.checker.check_model(proto, full_check=True)
     assert {one.name for one in proto.graph.input} <= {"number", "category", "boolean", "datetime"}
-    assert [one.name for one in proto.graph.output] == ["prediction", "low", "high", "dropped"]
+    assert [one.name for one in proto.graph.output] == ["prediction", "low", "high"]
     (entry,) = proto.metadata_props
     told = json.loads(entry.value)
     assert told["identity"] == model.identity
@@ -34,6 +34,11 @@ def test_one_graph_takes_raw_cells_and_gives_answers() -> None:
         column.name for column in model.schema.columns if column.kind == "number"
     ]
     assert refusal(content) is None
+
+
+def test_the_graph_says_which_rows_are_set_aside_where_some_may_be() -> None:
+    proto = onnx.load_from_string(graph("sold")[1])
+    assert [one.name for one in proto.graph.output] == ["prediction", "dropped"]
 
 
 def test_smaller_precisions_are_smaller_and_near(capfd: pytest.CaptureFixture[str]) -> None:

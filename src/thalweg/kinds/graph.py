@@ -243,12 +243,11 @@ def look_up_cells(
 
 
 def clip(graph: Graph, values: str, least: NDArray[np.float64], most: NDArray[np.float64]) -> str:
-    """Write the nodes that keep float64 [N, C] within bounds [C], and NaN as it is.
+    """Write the nodes that keep float64 [N, C] within bounds [C]; NaN becomes anything.
 
-    ONNX's own ``Clip`` leaves open what becomes of NaN.
+    ONNX's own ``Clip`` knows one bound for all columns.
     """
-    values = graph.add("Where", [graph.add("Less", [values, least]), least, values])
-    return graph.add("Where", [graph.add("Greater", [values, most]), most, values])
+    return graph.add("Min", [graph.add("Max", [values, least]), most])
 
 
 def minus(graph: Graph, values: str, less: NDArray[np.float64]) -> str:

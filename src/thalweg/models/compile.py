@@ -354,7 +354,8 @@ def _join(proto: onnx.ModelProto, schema: Schema, fields: Fields) -> None:
         renamed |= {f"{kind}.{name}": tensor for name, tensor in written.fields.items()}
         if written.dropped:
             dropped.append(written.dropped)
-    _output_dropped(graph, dropped, next(iter(renamed.values())))
+    if dropped:
+        _output_dropped(graph, dropped)
     for node in proto.graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = renamed.get(name, name)
@@ -383,16 +384,12 @@ def _entered(graph: Graph, name: str, array: NDArray[Any]) -> str:
     return graph.add("Cast", [entered], {"to": helper.np_dtype_to_tensor_dtype(known)})
 
 
-def _output_dropped(graph: Graph, dropped: list[str], field: str) -> None:
-    """Say which rows a cleaning option sets aside, bool [N]; ``field`` is any tensor [N, ...]."""
-    if dropped:
-        joined = dropped[0]
-        for other in dropped[1:]:
-            joined = graph.add("Or", [joined, other])
-        graph.add("Identity", [joined], name=DROPPED)
-    else:
-        rows = graph.add("Shape", [field], {"start": 0, "end": 1})
-        graph.add("Expand", [graph.constant(np.array([False])), rows], name=DROPPED)
+def _output_dropped(graph: Graph, dropped: list[str]) -> None:
+    """Say which rows a cleaning option sets aside, bool [N]."""
+    joined = dropped[0]
+    for other in dropped[1:]:
+        joined = graph.add("Or", [joined, other])
+    graph.add("Identity", [joined], name=DROPPED)
     graph.output(DROPPED, np.bool_, ["N"])
 
 

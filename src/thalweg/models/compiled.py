@@ -24,7 +24,7 @@ META: Final = "thalweg"
 """Under which name a graph says what it is, as JSON."""
 
 DROPPED: Final = "dropped"
-"""The output that says which rows a cleaning option sets aside."""
+"""The output that says which rows a cleaning option sets aside; not there where none can."""
 
 PIECE_BYTES: Final = 1 << 22
 """So much input is looked at together: what networks make of it is a hundred times more."""
@@ -236,7 +236,9 @@ class CompiledModel:
         """Answer for rows [N] in numbers: one run of the graph, however many they are."""
         found = self._session.run(self._outputs, inputs)
         named = dict(zip(self._outputs, found, strict=True))
-        dropped = named.pop(DROPPED)
+        dropped = named.pop(DROPPED, None)
+        if dropped is None:
+            dropped = np.zeros(len(named["prediction"]), dtype=np.bool_)
         return Run(Answers(**named), dropped)
 
     def predict(self, rows: pa.RecordBatch | pa.Table, folder: Path | None = None) -> Prediction:

@@ -74,7 +74,7 @@ def test_real_models_are_opened_and_warmed(folders: list[Path], tmp_path: Path) 
         WatchedFolder(raw, CompiledModel.load).open()
     watched = WatchedFolder(raw, CompiledModel.load, compile_folder)
     opened = watched.open()
-    assert opened.model.identity == CompiledModel.load(folders[0]).identity
+    assert opened.identity == CompiledModel.load(folders[0]).identity
     # What was compiled meanwhile is not a new model.
     assert watched.look() is None
     (raw / "model.onnx").write_bytes(b"")

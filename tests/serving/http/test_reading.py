@@ -16,7 +16,7 @@ from compiled_models import pair
 from pretended import Pretended, homes, pretended
 from thalweg.models.compiled import Feed
 from thalweg.serving.http.question import Question
-from thalweg.serving.http.reading import MOST_NAMED, Reader, answer, read_rows, read_table
+from thalweg.serving.http.reading import MOST_NAMED, Reader, answer
 from thalweg.serving.http.refusal import BodyError
 from thalweg.sources import open_source
 
@@ -36,7 +36,7 @@ ROW = {
 
 
 def ask(*rows: object, model: Pretended = MODEL) -> Question:
-    return read_rows(rows, model)  # type: ignore[arg-type]
+    return Reader(model).rows(rows)  # type: ignore[arg-type]
 
 
 def same(one: Feed, other: Feed) -> None:
@@ -353,7 +353,7 @@ def test_a_table_with_two_columns_of_one_name_is_refused() -> None:
 
 def test_a_table_without_rows_is_refused() -> None:
     with pytest.raises(BodyError, match="without rows"):
-        read_table(table().slice(0, 0), MODEL)  # type: ignore[arg-type]
+        Reader(MODEL).table(table().slice(0, 0))  # type: ignore[arg-type]
 
 
 # ---- kinds that no graph reads as they come ----------------------------------------------------

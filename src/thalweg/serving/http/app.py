@@ -38,7 +38,7 @@ from thalweg.serving.http.request import (
 )
 from thalweg.serving.http.routes import TEMPLATES, Route, only, wish
 from thalweg.serving.http.runs import Runs
-from thalweg.serving.http.tracing import NOTHING, Tracer
+from thalweg.serving.http.tracing import Span, Tracer
 
 _ORDER: Final = 65_536  # bytes of an order's body
 
@@ -71,7 +71,7 @@ class App:
         *,
         log: Log,
         metrics: Metrics,
-        tracer: Tracer = NOTHING,
+        tracer: Tracer | None = None,
         keys: Keys | None = None,
         rate: RateLimit | None = None,
         limits: Limits | None = None,
@@ -175,7 +175,8 @@ class App:
         await self._batcher.close()
         self._asking.close()
         self._deployments.close()
-        self._tracer.close()
+        if self._tracer is not None:
+            self._tracer.close()
 
     def told(self) -> Mapping[str, object]:
         """Give what the line that says "ready" tells."""
@@ -190,12 +191,14 @@ class App:
             scope["method"], path, scope["query_string"], dict(scope["headers"]), receive
         )
         template = route.template if route is not None else "other"
-        span = self._tracer.on and self._tracer.begin(
-            request.method,
-            template,
-            request.headers.get(b"traceparent", b"").decode("latin-1"),
-            request.headers.get(b"tracestate", b"").decode("latin-1"),
-        )
+        span: Span | None = None
+        if self._tracer is not None:
+            span = self._tracer.begin(
+                request.method,
+                template,
+                request.headers.get(b"traceparent", b"").decode("latin-1"),
+                request.headers.get(b"tracestate", b"").decode("latin-1"),
+            )
         try:
             reply = await self._reply(route, request, scope)
         except (GoneError, asyncio.CancelledError):
@@ -218,9 +221,9 @@ class App:
                 model=reply.model,
                 version=reply.version,
                 who=request.who.name if request.who is not None else "",
-                trace=span.trace if span else "",
+                trace=span.trace if span is not None else "",
             )
-        if span:
+        if span is not None:
             span.end(reply.status, reply.model, reply.version, reply.rows)
         if reply.after is not None:
             try:
@@ -265,7 +268,11 @@ class App:
             raise RefusedError(
                 429,
                 "rate",
-                ("more requests than the rate allows", "fewer", f"Ask again in {after} s."),
+                (
+                    f"more than {rate.rate.a_second:g} requests a second",
+                    "fewer",
+                    f"Ask again in {after} s.",
+                ),
                 (b"retry-after", after.encode()),
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar, final
@@ -32,6 +32,11 @@ _OPTIONS: Final = ("explain", "version")
 _SPOKEN: Final = ", ".join(one.media_types[0] for one in FORMATS)
 
 
+_Write = Callable[[Answer], tuple[Sequence[Header], bytes]]
+_Read = Callable[[bytes, Reader], tuple[Question, _Write]]
+"""From a body to what it asks, and to what writes the answer down."""
+
+
 @final
 class _Known:
     """What does not change about a version."""
@@ -41,14 +46,10 @@ class _Known:
     def __init__(self, served: Served) -> None:
         self.reader = Reader(served.model)
         self.explainer: Explainer | None = None
-        own: tuple[Header, Header] = (
+        self.headers: tuple[Header, Header] = (
             (b"x-thalweg-model", served.name.encode()),
             (b"x-thalweg-version", served.version.encode()),
         )
-        self.headers: dict[str, tuple[Header, ...]] = {
-            one.media_types[0]: ((b"content-type", one.media_types[0].encode()), *own)
-            for one in FORMATS
-        }
 
 
 @final
@@ -89,65 +90,64 @@ class Asking:
     async def predict(self, deployment: Deployment, request: Request) -> Reply:
         """Answer rows in the format that they came in, or that is asked for."""
         sent, wanted = self._spoken(request)
-        options = request.options(_OPTIONS)
-        body = await request.body(self._limits.body, self._hold)
-        served = _chosen(deployment, options.get("version"))
-        known = self._knows(served)
-        read = partial(sent.question, body, most_rows=self._limits.rows)
-        large = len(body) > LARGE
-        question = await self._away(read, known.reader) if large else read(known.reader)
-        self._read(served, question)
-        feed = question.feed
-        run = await self._ask(served, feed.inputs, feed.rows)
-        explained = None
-        if options and request.flag("explain", options):
-            explained = await self._explained(served, known, question)
-        writing = _written, served, question, run, explained, wanted
-        many = feed.rows > _MANY
-        told, written = await self._away(*writing) if many else _written(*writing[1:])
-        self._metrics.refused(served.name, len(told.errors))
-        _require_answers(told)
-        reply = Reply(200, known.headers[wanted.media_types[0]], written)
-        return _about(reply, deployment, served, question, run, (read, len(body)))
+        most = self._limits.rows
+        headers = ((b"content-type", wanted.media_types[0].encode()),)
+
+        def read(body: bytes, reader: Reader) -> tuple[Question, _Write]:
+            return sent.question(body, reader, most), write
+
+        def write(told: Answer) -> tuple[Sequence[Header], bytes]:
+            return headers, wanted.answer(told)
+
+        return await self._answer(deployment, request, read)
 
     async def infer(
         self, deployment: Deployment, request: Request, version: str | None = None
     ) -> Reply:
         """Answer tensors of the Open Inference Protocol."""
+        length = _length(request.headers.get(inference.HEADER.encode()))
+        most = self._limits.rows
+
+        def read(body: bytes, reader: Reader) -> tuple[Question, _Write]:
+            question, wish = inference.question(body, length, reader, most)
+            return question, partial(_tensors, wish)
+
+        return await self._answer(deployment, request, read, version)
+
+    async def _answer(
+        self, deployment: Deployment, request: Request, read: _Read, version: str | None = None
+    ) -> Reply:
+        """Read what is asked, ask a version of the model, and write down what it says."""
         options = request.options(_OPTIONS)
         body = await request.body(self._limits.body, self._hold)
         served = _chosen(deployment, version or options.get("version"))
         known = self._knows(served)
-        length = _length(request.headers.get(inference.HEADER.encode()))
-        read = partial(inference.question, body, length, most_rows=self._limits.rows)
         large = len(body) > LARGE
-        question, wish = await self._away(read, known.reader) if large else read(known.reader)
+        reading = read, body, known.reader
+        question, write = await self._away(*reading) if large else read(*reading[1:])
         self._read(served, question)
         feed = question.feed
         run = await self._ask(served, feed.inputs, feed.rows)
         explained = None
         if options and request.flag("explain", options):
             explained = await self._explained(served, known, question)
-        writing = _inferred, served, question, run, explained, wish
+        writing = _written, write, served, question, run, explained
         many = feed.rows > _MANY
-        told, (written, head) = await self._away(*writing) if many else _inferred(*writing[1:])
+        told, headers, written = await self._away(*writing) if many else _written(*writing[1:])
         self._metrics.refused(served.name, len(told.errors))
         _require_answers(told)
-        if head is None:
-            headers: tuple[Header, ...] = known.headers[JSON[1].decode()]
-        else:
-            headers = (
-                (b"content-type", b"application/octet-stream"),
-                (inference.HEADER.encode(), b"%d" % head),
-                *known.headers[JSON[1].decode()][1:],
+        reply = Reply(200, (*headers, *known.headers), written)
+        reply.model, reply.version, reply.rows = served.name, served.version, question.rows
+        if deployment.shadowed:
+            reply.after = partial(
+                deployment.shadow,
+                served,
+                question,
+                run,
+                lambda model: read(body, Reader(model))[0],
+                len(body),
             )
-
-        def again(reader: Reader) -> Question:
-            return read(reader)[0]
-
-        return _about(
-            Reply(200, headers, written), deployment, served, question, run, (again, len(body))
-        )
+        return reply
 
     def _read(self, served: Served, question: Question) -> None:
         """Refuse a question without rows, and count the cells that could not be read."""
@@ -254,21 +254,20 @@ def _chosen(deployment: Deployment, version: str | None) -> Served:
 
 
 def _written(
-    served: Served, question: Question, run: Run, explained: Contributions | None, wanted: Format
-) -> tuple[Answer, bytes]:
+    write: _Write, served: Served, question: Question, run: Run, explained: Contributions | None
+) -> tuple[Answer, Sequence[Header], bytes]:
     told = answer(served.name, served.model, question, run, explained)
-    return told, wanted.answer(told)
+    return told, *write(told)
 
 
-def _inferred(
-    served: Served,
-    question: Question,
-    run: Run,
-    explained: Contributions | None,
-    wish: inference.Wish,
-) -> tuple[Answer, tuple[bytes, int | None]]:
-    told = answer(served.name, served.model, question, run, explained)
-    return told, inference.answer(told, wish)
+def _tensors(wish: inference.Wish, told: Answer) -> tuple[Sequence[Header], bytes]:
+    written, head = inference.answer(told, wish)
+    if head is None:
+        return (JSON,), written
+    return (
+        (b"content-type", b"application/octet-stream"),
+        (inference.HEADER.encode(), b"%d" % head),
+    ), written
 
 
 def _require_rows(question: Question) -> None:
@@ -293,21 +292,3 @@ def _length(given: bytes | None) -> int | None:
     if not given.isdigit() or len(given) > 18:
         raise RefusedError(400, "length", (f"{inference.HEADER} is no number", "one"))
     return int(given)
-
-
-def _about(
-    reply: Reply,
-    deployment: Deployment,
-    served: Served,
-    question: Question,
-    run: Run,
-    again: tuple[Callable[[Reader], Question], int],
-) -> Reply:
-    """Note who answered, and that the shadow is to answer too."""
-    reply.model, reply.version, reply.rows = served.name, served.version, question.rows
-    if deployment.shadowed:
-        read, size = again
-        reply.after = partial(
-            deployment.shadow, served, question, run, lambda model: read(Reader(model)), size
-        )
-    return reply

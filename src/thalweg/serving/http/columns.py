@@ -33,7 +33,7 @@ _SETS_ASIDE: Final = "A row that lacks it gets no answer."
 _LEVEL: Final = "Missing counts as a level of its own."
 
 
-class Served(Protocol):
+class Described(Protocol):
     """As much of a compiled model as its description needs."""
 
     @property

@@ -6,12 +6,11 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, final
 
 from thalweg.core.errors import ArtifactError, OptionError, ThalwegError, near
 from thalweg.models.compiled import CompiledModel, Run
-from thalweg.serving.http.folder import Opened, WatchedFolder
+from thalweg.serving.http.folder import WatchedFolder
 from thalweg.serving.http.log import Log
 from thalweg.serving.http.metrics import Metrics, Outcome, Role
 from thalweg.serving.http.question import Question
@@ -36,14 +35,11 @@ class Served:
         The model.
     version
         Its identity.
-    folder
-        Where it came from.
     """
 
     name: str
     model: CompiledModel
     version: str
-    folder: Path
 
 
 @final
@@ -327,10 +323,10 @@ class Deployment:
         """
         opened = await asyncio.to_thread(self._folder.open)
         self._put(self._served(opened), "serving")
-        self._given = opened.model.identity
+        self._given = opened.identity
         if self._candidate_folder is not None:
             opened = await asyncio.to_thread(self._candidate_folder.open)
-            self._require_same_target(opened.model)
+            self._require_same_target(opened)
             self._take_candidate(self._served(opened))
 
     async def look(self) -> None:
@@ -345,12 +341,12 @@ class Deployment:
             if (opened := await self._new(self._candidate_folder)) is not None:
                 self._take_candidate(self._served(opened))
 
-    async def _new(self, folder: WatchedFolder) -> Opened | None:
+    async def _new(self, folder: WatchedFolder) -> CompiledModel | None:
         """Give a folder's new model, if there is one that can be served."""
         try:
             opened = await asyncio.to_thread(folder.look)
             if opened is not None:
-                self._require_same_target(opened.model)
+                self._require_same_target(opened)
         except ThalwegError as error:
             foreign = isinstance(error, _ForeignTargetError)
             outcome: Outcome = "refused" if foreign else "broken"
@@ -409,8 +405,8 @@ class Deployment:
             if one is not None:
                 self._metrics.loaded(self.name, one.version, role, one.model.columns)
 
-    def _served(self, opened: Opened) -> Served:
-        return Served(self.name, opened.model, opened.model.identity, opened.folder)
+    def _served(self, model: CompiledModel) -> Served:
+        return Served(self.name, model, model.identity)
 
     def _require_same_target(self, model: CompiledModel) -> None:
         wanted, found = _target(self._now.model), _target(model)

@@ -14,9 +14,9 @@ import orjson
 
 from thalweg.serving.http.columns import (
     Cell,
+    Described,
     Field,
     Json,
-    Served,
     answer_types,
     example,
     fields,
@@ -60,7 +60,7 @@ _EXPLAIN: Final[Json] = {
 
 
 def document(
-    models: Mapping[str, Served],
+    models: Mapping[str, Described],
     version: str,
     *,
     secured: bool = False,
@@ -132,7 +132,7 @@ def document(
 class _Model:
     """What the document says of one model."""
 
-    def __init__(self, name: str, model: Served, limits: Limits) -> None:
+    def __init__(self, name: str, model: Described, limits: Limits) -> None:
         self.name = name
         self._model = model
         self._fields: list[Field] = fields(model.schema)

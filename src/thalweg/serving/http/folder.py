@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
@@ -13,26 +12,9 @@ from thalweg.core.errors import ArtifactError, OptionError, ThalwegError
 from thalweg.models.artifact import SEAL
 from thalweg.models.compiled import CompiledModel
 
-__all__ = ["Opened", "WatchedFolder"]
+__all__ = ["WatchedFolder"]
 
 _Listing = tuple[tuple[str, int, int, int], ...]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A model that was loaded and has answered once.
-
-    Parameters
-    ----------
-    model
-        The model.
-    folder
-        Where it came from.
-    """
-
-    model: CompiledModel
-    folder: Path
 
 
 @final
@@ -67,7 +49,7 @@ class WatchedFolder:
         self._tried: _Listing = ()
         self._last: _Listing = ()
 
-    def open(self) -> Opened:
+    def open(self) -> CompiledModel:
         """Load the model, compile it first where it is not, and ask it once.
 
         Raises
@@ -87,9 +69,9 @@ class WatchedFolder:
         _warm(model, self.path)
         self._done = seal
         self._failed = None
-        return Opened(model, self.path)
+        return model
 
-    def look(self) -> Opened | None:
+    def look(self) -> CompiledModel | None:
         """Give the folder's model if it is a new one.
 
         Raises

@@ -20,7 +20,7 @@ from typing import Final, final
 
 import orjson
 
-from thalweg.serving.http.columns import Cell, Field, Json, Served, fields, written
+from thalweg.serving.http.columns import Cell, Described, Field, Json, fields, written
 from thalweg.serving.http.snippets import HIDDEN, ORIGIN, curl, python, tritonclient
 
 __all__ = ["Page", "locked", "page"]
@@ -54,7 +54,7 @@ class Page:
     headers: Mapping[str, str]
 
 
-def page(models: Mapping[str, Served], version: str, *, secured: bool = False) -> Page:
+def page(models: Mapping[str, Described], version: str, *, secured: bool = False) -> Page:
     """Write the page of a server. Build it once for each change of what is served.
 
     Parameters
@@ -152,7 +152,7 @@ and encoding are the model’s own.</span></footer>
     return Page(body.encode(), headers)
 
 
-def _model(place: int, name: str, model: Served, own: Sequence[Field], *, secured: bool) -> str:
+def _model(place: int, name: str, model: Described, own: Sequence[Field], *, secured: bool) -> str:
     target = model.schema.target
     classes = model.decoder.classes
     says = f"Says {_TASKS[model.decoder.task]}"
@@ -286,7 +286,7 @@ def _table(own: Sequence[Field]) -> str:
     )
 
 
-def _data(name: str, model: Served, own: Sequence[Field]) -> Json:
+def _data(name: str, model: Described, own: Sequence[Field]) -> Json:
     """Give what the script must know of a model."""
     target = model.schema.target
     return {

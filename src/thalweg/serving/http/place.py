@@ -36,6 +36,9 @@ class Certificate:
         OptionError
             Where they cannot be read or do not belong together.
         """
+        for file in (self.chain, self.key):
+            if not file.is_file():
+                raise OptionError(f"there is no file {file}", "PEM files", "Look at the paths.")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])

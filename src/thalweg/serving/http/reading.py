@@ -286,16 +286,6 @@ class Reader:
             notes.errors.setdefault(place, CLEANED)
 
 
-def read_rows(rows: Sequence[object], model: CompiledModel) -> Question:
-    """Read JSON rows for a model; see `Reader.rows`, which is quicker where it is kept."""
-    return Reader(model).rows(rows)
-
-
-def read_table(rows: pa.RecordBatch | pa.Table, model: CompiledModel) -> Question:
-    """Read rows of Arrow for a model; see `Reader.table`."""
-    return Reader(model).table(rows)
-
-
 def answer(
     name: str,
     model: CompiledModel,
@@ -317,7 +307,7 @@ def answer(
         Where they were asked for.
     """
     errors = question.errors
-    if run.dropped.any():
+    if np.count_nonzero(run.dropped):  # in a tenth of the time of `any`
         places = np.flatnonzero(run.dropped)
         if question.places is not None:
             places = question.places[places]

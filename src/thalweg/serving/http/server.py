@@ -71,9 +71,6 @@ class Server:
         Those of connections.
     log
         Told when it is ready, and when it ends.
-    linger
-        Seconds between no longer being ready and no longer listening: so long a load balancer
-        may take to notice.
     grace
         Seconds that requests under way have at the end.
 
@@ -94,7 +91,6 @@ class Server:
         exposed: bool = False,
         limits: Limits | None = None,
         log: Log | None = None,
-        linger: float = 0.0,
         grace: float = 30.0,
     ) -> None:
         require_safe(host, keys=keys, tls=certificate is not None, exposed=exposed)
@@ -102,7 +98,6 @@ class Server:
         self._context = None if certificate is None else certificate.context()
         self._limits = limits or Limits()
         self._log = log or Log()
-        self._linger = linger
         self._grace = grace
         self._socket = listen(host, port)
         shown = f"[{host}]" if ":" in host else host or "127.0.0.1"
@@ -133,7 +128,7 @@ class Server:
                 timeout_graceful_shutdown=max(1, round(self._grace)),
             )
             place = self._socket, self._context, self._limits
-            self._uvicorn = _Uvicorn(config, self._application, place, self._linger, self._started)
+            self._uvicorn = _Uvicorn(config, self._application, place, self._started)
             sys.setswitchinterval(_SWITCH)
             try:
                 self._uvicorn.run()
@@ -148,6 +143,7 @@ class Server:
         # What has been loaded stays: it need not be searched for garbage over and over.
         gc.collect()
         gc.freeze()
+        gc.enable()
         self._log.info("ready", url=self.url, **self._application.told())
         self._ready.set()
 
@@ -186,13 +182,11 @@ class _Uvicorn(uvicorn.Server):
         config: uvicorn.Config,
         application: Application,
         place: tuple[socket.socket, ssl.SSLContext | None, Limits],
-        linger: float,
         started: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._application = application
         self._socket, self._context, self._limits = place
-        self._linger = linger
         self._started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -217,10 +211,8 @@ class _Uvicorn(uvicorn.Server):
         self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Be no longer ready, wait until that is known, then finish what is under way."""
+        """Be no longer ready, then finish what is under way."""
         self._application.drain()
-        if self._linger:
-            await asyncio.sleep(self._linger)
         await super().shutdown(sockets)
         await self._application.close()
 

@@ -9,92 +9,25 @@ trace (W3C ``traceparent``) goes on.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any, Final, final
+from typing import Any, final
 
 from thalweg.core.errors import OptionError, not_installed
 from thalweg.serving.http.log import Log
 
-__all__ = ["NOTHING", "Nothing", "OpenTelemetry", "Span", "Tracer", "open_tracer"]
-
-
-class Span(ABC):
-    """A request that is under way."""
-
-    trace: str
-    """The trace's number, 32 hexadecimal digits; empty for none."""
-
-    @abstractmethod
-    def end(self, status: int, model: str = "", version: str = "", rows: int = 0) -> None:
-        """Say how it ended; only the first time counts."""
-
-
-class Tracer(ABC):
-    """Begins spans."""
-
-    on: bool
-    """Whether it does anything: who calls it may save itself the trouble."""
-
-    @abstractmethod
-    def begin(self, method: str, path: str, traceparent: str = "", tracestate: str = "") -> Span:
-        """Begin the span of a request.
-
-        Parameters
-        ----------
-        path
-            The route, such as ``/v1/models/{name}/predict``.
-        traceparent, tracestate
-            The headers of that name, for a trace that began elsewhere.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Send what has not been sent."""
+__all__ = ["Span", "Tracer", "open_tracer"]
 
 
 @final
-class _NoSpan(Span):
-    """Nothing."""
-
-    trace = ""
-
-    def end(self, status: int, model: str = "", version: str = "", rows: int = 0) -> None:
-        """Do nothing."""
-
-
-@final
-class Nothing(Tracer):
-    """Traces nothing."""
-
-    on = False
-
-    def __init__(self) -> None:
-        self._span = _NoSpan()
-
-    def begin(self, method: str, path: str, traceparent: str = "", tracestate: str = "") -> Span:
-        """Give a span that does nothing."""
-        return self._span
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-NOTHING: Final = Nothing()
-
-
-@final
-class OpenTelemetry(Tracer):
-    """Traces with OpenTelemetry.
+class Tracer:
+    """Begins spans of OpenTelemetry's.
 
     Parameters
     ----------
     provider
         Its ``TracerProvider``. It is ours alone: the process's global one is left as it is.
     """
-
-    on = True
 
     def __init__(self, provider: Any) -> None:
         from opentelemetry.trace import SpanKind
@@ -106,7 +39,15 @@ class OpenTelemetry(Tracer):
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, method: str, path: str, traceparent: str = "", tracestate: str = "") -> Span:
-        """Begin a span, within the caller's trace where it has one."""
+        """Begin the span of a request, within the caller's trace where it has one.
+
+        Parameters
+        ----------
+        path
+            The route, such as ``/v1/models/{name}/predict``.
+        traceparent, tracestate
+            The headers of that name.
+        """
         from opentelemetry.context import Context
 
         carrier = {"traceparent": traceparent, "tracestate": tracestate}
@@ -120,7 +61,7 @@ class OpenTelemetry(Tracer):
             kind=self._kind,
             attributes={"http.request.method": method, "http.route": path},
         )
-        return _Spanned(span)
+        return Span(span)
 
     def close(self) -> None:
         """Send what has not been sent."""
@@ -128,8 +69,14 @@ class OpenTelemetry(Tracer):
 
 
 @final
-class _Spanned(Span):
-    """A span of OpenTelemetry's, named by its semantic conventions for HTTP."""
+class Span:
+    """A request that is under way, in the words of the semantic conventions for HTTP.
+
+    Attributes
+    ----------
+    trace
+        The trace's number, 32 hexadecimal digits.
+    """
 
     def __init__(self, span: Any) -> None:
         self._span = span
@@ -137,6 +84,7 @@ class _Spanned(Span):
         self.trace = f"{span.get_span_context().trace_id:032x}"
 
     def end(self, status: int, model: str = "", version: str = "", rows: int = 0) -> None:
+        """Say how it ended; only the first time counts."""
         if self._ended:
             return
         self._ended = True
@@ -152,8 +100,8 @@ class _Spanned(Span):
         self._span.end()
 
 
-def open_tracer(environment: Mapping[str, str], log: Log | None = None) -> Tracer:
-    """Give a tracer, as the environment wants it.
+def open_tracer(environment: Mapping[str, str], log: Log | None = None) -> Tracer | None:
+    """Give a tracer, if the environment wants one.
 
     Parameters
     ----------
@@ -169,22 +117,22 @@ def open_tracer(environment: Mapping[str, str], log: Log | None = None) -> Trace
 
     Examples
     --------
-    >>> open_tracer({}).on
-    False
+    >>> open_tracer({}) is None
+    True
     """
     wanted = _wanted(environment)
     if not wanted:
-        return NOTHING
+        return None
     try:
         provider = _provider(wanted, environment)
     except ImportError:
         if log is not None:
             missing = not_installed("tracing", "opentelemetry", "tracing")
             log.warning("no tracing", reason=str(missing))
-        return NOTHING
+        return None
     if log is not None:
         log.info("tracing", exporter=wanted)
-    return OpenTelemetry(provider)
+    return Tracer(provider)
 
 
 def _wanted(environment: Mapping[str, str]) -> str:
