@@ -194,7 +194,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that the client has said all."""
         if self._phase is _BODY and self._exchange is not None and not self._raw:
-            self._enter(_ANSWER)
+            self._enter(_IDLE if self._exchange.complete else _ANSWER)
             self._exchange.finish()
 
     def _take(self, data: bytes) -> bytes:
@@ -212,11 +212,12 @@ class Connection(HttpToolsProtocol):
         self._task = None
         if self.transport.is_closing():
             return
-        if exchange.more and exchange is self._exchange:
-            self._linger()
-        elif not exchange.keep_alive:
-            self._enter(_OVER)
-            self.transport.close()
+        if not exchange.keep_alive:
+            if exchange.more and exchange is self._exchange:
+                self._linger()
+            else:
+                self._enter(_OVER)
+                self.transport.close()
         elif self._queue:
             self._start(self._queue.popleft())
         else:
@@ -283,6 +284,9 @@ class Connection(HttpToolsProtocol):
         if self._phase is _OVER:
             return
         exchange = self._exchange
+        if exchange is not None and exchange.complete and self._phase is _BODY:
+            self._linger()  # it has its answer
+            return
         if exchange is not None and not exchange.complete:
             exchange.leave()
             if exchange.started or self._queue or self._phase is not _BODY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol, final
@@ -17,6 +18,7 @@ STATUS: Final = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() fo
 """The first lines of answers."""
 
 _AHEAD: Final = 262_144  # bytes of a body that are read before somebody asks for them
+_WORTH: Final = 65_536  # bytes of a body that are rather read than a connection lost
 _CLOSE: Final = b"connection: close\r\n"
 _NO_BODY: Final = frozenset({204, 304})
 
@@ -195,9 +197,19 @@ class Exchange:
             await self._line.drained()
             self._line.answered(self)
 
+    def _length(self) -> int:
+        """Say how long the body is, at most."""
+        for name, value in self.scope["headers"]:
+            if name == b"content-length":
+                return int(value)
+        return sys.maxsize
+
     def _begin(self, status: int, headers: Any) -> None:
         """Put the answer's head together; it goes with the first of the body."""
         self.started = True
+        if self.more and (self._expects or self._length() > _WORTH):
+            # Who waits to be told to go on may or may not send the rest: nobody could tell.
+            self.keep_alive = False
         self._expects = False
         parts = [STATUS[status]]
         self._left = None
@@ -211,9 +223,6 @@ class Exchange:
             elif name == b"connection" and value == b"close":
                 self.keep_alive = False
                 close = True
-        if self.more:
-            # The rest of the body is not worth reading.
-            self.keep_alive = False
         if not (self.keep_alive or close):
             parts.append(_CLOSE)
         if self._left is None:
