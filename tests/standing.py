@@ -16,6 +16,7 @@ from thalweg.serving.http.app import App
 from thalweg.serving.http.deployments import Deployments
 from thalweg.serving.http.log import Log
 from thalweg.serving.http.metrics import Metrics
+from thalweg.serving.http.server import Server
 
 ROW = {
     "size": 80.5,
@@ -126,3 +127,37 @@ class Client:
     def __del__(self) -> None:
         if hasattr(self, "socket"):
             self.socket.close()
+
+
+class Site:
+    """A server that runs, and a client of it."""
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        self.standing = Standing(folder, **more)
+        self.server = Server(
+            self.standing.app,
+            port=0,
+            log=self.standing.log,
+            limits=more.get("limits"),
+        )
+        self.server.start()
+        self.client = Client(self.server.port)
+
+    @property
+    def model(self) -> Any:
+        return self.standing.models[0]
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        self.client.ask(method, path, body, **headers)
+        found = self.client.answer(head=method == "HEAD")
+        if found[1].get("connection") == "close":
+            self.client.close()
+            self.client = Client(self.server.port)
+        return found
+
+    def told(self, *asked: Any, **headers: str) -> tuple[int, Any]:
+        status, found, body = self.ask(*asked, **headers)
+        assert found["content-type"] == "application/json"
+        return status, json.loads(body)

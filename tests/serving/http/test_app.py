@@ -1,93 +1,22 @@
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from standing import ROW, Client, Standing
-from thalweg.serving.http.app import App
-from thalweg.serving.http.keys import Keys, change_keys
+from standing import ROW, Client, Site
 from thalweg.serving.http.limits import Limits, Rate, RateLimit
 from thalweg.serving.http.request import RefusedError, unpacked
-from thalweg.serving.http.server import Server
 
 BODY = json.dumps(ROW).encode()
 JSON = {"content_type": "application/json"}
-
-
-class Site:
-    """A server that runs, and a client of it."""
-
-    def __init__(self, folder: Path, **more: Any) -> None:
-        self.standing = Standing(folder, **more)
-        self.server = Server(
-            self.standing.app,
-            port=0,
-            log=self.standing.log,
-            limits=more.get("limits"),
-        )
-        self.server.start()
-        self.client = Client(self.server.port)
-
-    @property
-    def model(self) -> Any:
-        return self.standing.models[0]
-
-    def ask(
-        self, method: str, path: str, body: bytes | None = None, **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
-        self.client.ask(method, path, body, **headers)
-        found = self.client.answer(head=method == "HEAD")
-        if found[1].get("connection") == "close":
-            self.client.close()
-            self.client = Client(self.server.port)
-        return found
-
-    def told(self, *asked: Any, **headers: str) -> tuple[int, Any]:
-        status, found, body = self.ask(*asked, **headers)
-        assert found["content-type"] == "application/json"
-        return status, json.loads(body)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("site"), limits=Limits(body=200_000, rows=1000))
-    yield made
-    made.server.stop()
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Any]:
-    made: list[Site] = []
-
-    def make(**more: Any) -> Site:
-        made.append(Site(tmp_path, **more))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.server.stop()
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, str, str]]:
-    folder = tmp_path_factory.mktemp("guarded")
-    path = folder / "keys.json"
-    user, admin = (
-        change_keys(path, add=name, admin=name == "admin").key for name in ("user", "admin")
-    )
-    made = Site(folder, keys=Keys.load(path))
-    yield made, f"Bearer {user}", f"Bearer {admin}"
-    made.server.stop()
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/models/homes/predict"])
@@ -124,55 +53,6 @@ def test_many_rows_go_through_threads_and_keep_their_order(site: Site) -> None:
     shares = [one["probability_slowly"] for one in told["predictions"]]
     assert len(shares) == 900
     assert shares == sorted(shares)
-
-
-def test_the_open_inference_protocol_is_spoken(site: Site) -> None:
-    assert site.told("GET", "/v2")[1]["name"] == "thalweg"
-    for path in ("/v2/models/homes", "/v2/models/homes/versions/000000000000"):
-        assert site.told("GET", path)[1]["name"] == "homes"
-        assert site.told("GET", f"{path}/ready")[1]["ready"] is True
-        inputs = [
-            {"name": "size", "shape": [1], "datatype": "FP64", "data": [80.0]},
-        ]
-        status, told = site.told("POST", f"{path}/infer", json.dumps({"inputs": inputs}).encode())
-        assert status == 200
-        assert told["model_version"] == "000000000000"
-    assert site.told("GET", "/v2/models/homes/versions/1")[0] == 404
-    assert site.told("GET", "/v2/models/nobody")[0] == 404
-    assert site.told("POST", "/v2/models/homes/versions/1/infer", b"{}")[0] == 404
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/healthz", "application/json"),
-        ("/readyz", "application/json"),
-        ("/v2/health/live", "application/json"),
-        ("/v2/health/ready", "application/json"),
-        ("/v1/models", "application/json"),
-        ("/v1/models/homes", "application/json"),
-        ("/openapi.json", "application/json"),
-        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
-        ("/docs", "text/html; charset=utf-8"),
-        ("/", "text/html; charset=utf-8"),
-    ],
-)
-def test_what_can_be_looked_at(site: Site, path: str, kind: str) -> None:
-    status, headers, body = site.ask("GET", path)
-    assert (status, headers["content-type"].partition(";")[0]) == (200, kind.partition(";")[0])
-    assert body
-    assert site.ask("HEAD", path)[::2] == (200, b"")
-    status, headers, body = site.ask("OPTIONS", path)
-    assert (status, headers["allow"], body) == (204, "GET, HEAD, OPTIONS", b"")
-    status, headers, _ = site.ask("DELETE", path)
-    assert (status, headers["allow"]) == (405, "GET, HEAD, OPTIONS")
-
-
-def test_every_path_of_the_document_is_there(site: Site) -> None:
-    for path, methods in site.told("GET", "/openapi.json")[1]["paths"].items():
-        allowed = site.ask("OPTIONS", path.replace("{name}", "homes"))
-        assert allowed[0] == 204, path
-        assert {one.upper() for one in methods} <= {*allowed[1]["allow"].split(", ")}
 
 
 @pytest.mark.parametrize(
@@ -280,15 +160,6 @@ def test_without_the_right_key_nothing_is_learned(guarded: tuple[Site, str, str]
     assert site.told("POST", "/v1/predict", BODY, authorization=user)[0] == 200
 
 
-def test_the_page_shows_the_model_to_who_has_a_key(guarded: tuple[Site, str, str]) -> None:
-    site, user, _ = guarded
-    without = site.ask("GET", "/")
-    assert without == site.ask("GET", "/docs", authorization="Bearer tw_wrong")
-    assert without[0] == 200
-    assert b"homes" not in without[2]
-    assert b"homes" in site.ask("GET", "/", authorization=user)[2]
-
-
 def test_no_other_site_leads_its_name_here(own: Any) -> None:
     site = own(local=True)
     assert site.ask("GET", "/v1/models", host="evil.example")[0] == 403
@@ -303,14 +174,6 @@ def test_no_body_is_read_before_the_key_is_right(guarded: tuple[Site, str, str])
     client.send(b"POST /v1/predict HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n")
     status, headers, _ = client.answer()
     assert (status, headers["connection"]) == (401, "close")
-
-
-def test_orders_are_for_administrators(guarded: tuple[Site, str, str]) -> None:
-    site, user, admin = guarded
-    for order in ("rollback", "promote", "traffic"):
-        path = f"/v1/models/homes/{order}"
-        assert site.told("POST", path, b"", authorization=user)[0] == 403
-        assert site.told("POST", path, b"", authorization=admin)[0] == 409
 
 
 def test_who_asks_too_often_is_told_when_to_come_back(own: Any) -> None:
@@ -378,25 +241,6 @@ def test_the_shadow_is_asked_after_the_answer(own: Any, tmp_path: Path) -> None:
     assert b'thalweg_shadow_rows_total{model="homes",version="000000000001"} 1.0' in figures
 
 
-def test_a_share_of_the_traffic_and_orders(own: Any, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    site = own(deployments={"candidates": [f"homes={other}"], "percent": 50.0})
-
-    def versions() -> set[str]:
-        return {site.told("POST", "/v1/predict", BODY)[1]["version"] for _ in range(4)}
-
-    assert versions() == {"000000000000", "000000000001"}
-    assert site.told("POST", "/v1/models/homes/traffic", b'{"percent": 0}')[0] == 200
-    assert versions() == {"000000000000"}
-    path = "/v1/predict?version=000000000001"
-    assert site.told("POST", path, BODY)[1]["version"] == "000000000001"
-    assert site.told("POST", "/v1/models/homes/promote")[1]["version"] == "000000000001"
-    assert versions() == {"000000000001"}
-    assert site.told("POST", "/v1/models/homes/rollback")[1]["version"] == "000000000000"
-    assert versions() == {"000000000000"}
-
-
 def test_requests_under_way_are_finished_at_the_end(own: Any) -> None:
     site = own()
     started, gate = threading.Event(), threading.Event()
@@ -417,15 +261,6 @@ def test_requests_under_way_are_finished_at_the_end(own: Any) -> None:
     assert not stopping.is_alive()
     with pytest.raises(ConnectionError):
         Client(site.server.port)
-
-
-def test_a_server_that_drains_is_not_ready_but_answers(own: Any) -> None:
-    site = own()
-    site.standing.app.drain()
-    assert site.told("GET", "/readyz")[0] == 503
-    assert site.told("GET", "/v2/health/ready")[0] == 503
-    assert site.told("GET", "/healthz")[0] == 200
-    assert site.told("POST", "/v1/predict", BODY)[0] == 200
 
 
 def test_large_bodies_share_what_memory_there_is(own: Any) -> None:
@@ -462,12 +297,3 @@ def test_who_reads_no_answers_gets_no_further_ones(own: Any) -> None:
         client.send(request * 2000)
     assert site.told("POST", "/v1/predict", BODY)[0] == 200
     client.close()
-
-
-def test_every_template_counts_as_itself(tmp_path: Path) -> None:
-    async def work() -> None:
-        app = Standing(tmp_path).app
-        assert {route.template for route in app._routes.values()} <= {*App.paths()}
-        await app.close()
-
-    asyncio.run(work())

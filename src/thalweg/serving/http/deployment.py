@@ -125,7 +125,7 @@ class Deployment:
         if version is None and not self._share:
             return self._now
         if version is not None:
-            return self._find(version)
+            return self.find(version)
         self._carry += self._share
         if self._carry < _WHOLE:
             return self._now
@@ -138,11 +138,23 @@ class Deployment:
             raise AssertionError
         return self.current
 
+    @property
+    def version(self) -> str:
+        """The version that answers; empty before there is one."""
+        return "" if self.current is None else self.current.version
+
     def versions(self) -> list[Served]:
         """Give all that are loaded, the current one first."""
         return [one for one in (self.current, self.candidate, self.previous) if one is not None]
 
-    def _find(self, version: str) -> Served:
+    def find(self, version: str) -> Served:
+        """Give a version that is loaded.
+
+        Raises
+        ------
+        OptionError
+            Where it is not.
+        """
         for one in self.versions():
             if one.version == version:
                 return one
@@ -207,7 +219,7 @@ class Deployment:
             raise OptionError(
                 f"{self.name} has no candidate", "one to promote", "Serve one with --candidate."
             )
-        after = self.candidate if version is None else self._find(version)
+        after = self.candidate if version is None else self.find(version)
         if after is None:
             raise AssertionError
         if after is not self.current:
