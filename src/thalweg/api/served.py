@@ -154,7 +154,7 @@ def server(
         keys=None if keys is None else Path(keys),
         certificate=pem,
         exposed=exposed,
-        latency=None if latency is None else read_duration(latency) / 1e6,
+        latency=None if latency is None else read_duration(latency, "--latency") / 1e6,
         rate=rate,
         limits=limits,
     )

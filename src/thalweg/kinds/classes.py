@@ -50,7 +50,7 @@ def look_up(
     require_flat(array)
     if pa.types.is_null(array.type):
         return np.full(len(array), missing, dtype=np.int64)
-    distinct = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    distinct = distinct_of(array)
     values, places = distinct.dictionary, distinct.indices
     places = (places.fill_null(len(values)) if places.null_count else places).to_numpy()
     if len(values) > len(places):
@@ -64,6 +64,25 @@ def look_up(
         codes[:-1] = code(values)
     found: NDArray[np.int64] = codes.take(places, mode="clip")
     return found
+
+
+def distinct_of(array: pa.Array) -> pa.DictionaryArray:
+    """Hold each distinct value of flat cells [N] once, and for each cell which it is.
+
+    Examples
+    --------
+    >>> distinct_of(pa.array(["b", "a", "b"])).indices.to_pylist()
+    [0, 1, 0]
+    """
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return array
+    # Arrow finds the distinct values of neither of these by itself.
+    if isinstance(kind, pa.BaseExtensionType):
+        return distinct_of(array.storage)
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        array = array.cast(pa.decimal128(kind.precision, kind.scale))
+    return array.dictionary_encode()
 
 
 @final

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from thalweg.core.errors import ColumnError
+from thalweg.kinds.classes import distinct_of
 from thalweg.stats.arrays import is_list, plain, sort_of
 from thalweg.stats.parsing import canonical_text, is_missing_text, read_numbers, stripped
 
@@ -104,7 +105,7 @@ def _listed(array: pa.Array) -> Members:
 
 def _delimited(array: pa.Array, delimiter: str) -> Members:
     """Take what reads as text [N] apart, each distinct value once."""
-    distinct = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    distinct = distinct_of(array)
     index = distinct.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     values = distinct.dictionary
     texts = canonical_text(values).cast(pa.large_string())
@@ -126,7 +127,7 @@ def _delimited(array: pa.Array, delimiter: str) -> Members:
 
 def _canonical(items: pa.Array) -> pa.Array:
     """Write labels [M] as canonical text, each distinct one once; null for what says nothing."""
-    found = items if pa.types.is_dictionary(items.type) else items.dictionary_encode()
+    found = distinct_of(items)
     texts = canonical_text(found.dictionary)
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
     return pc.take(texts, found.indices)

@@ -179,7 +179,7 @@ def load_graph(folder: Path, precision: str) -> tuple[dict[str, Any], bytes]:
     name = graph_name(precision)
     description = read_description(folder)
     hashes = hashes_of(description, folder)
-    if name not in hashes or not (folder / name).exists():
+    if name not in hashes:
         flag = "" if precision == PRECISIONS[0] else f" --precision {precision}"
         compiled = [one for one in PRECISIONS if graph_name(one) in hashes]
         raise OptionError(

@@ -114,7 +114,7 @@ def test_packed_bodies_are_unpacked_but_no_bombs(site: Site) -> None:
 
 def test_chunked_bodies_have_the_same_limit(site: Site) -> None:
     client = Client(site.server.port)
-    client.send(b"POST /v1/predict HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+    client.send(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
     for _ in range(3):
         client.send(b"%x\r\n%b\r\n" % (100_000, b" " * 100_000))
     assert client.answer()[0] == 413
@@ -161,17 +161,29 @@ def test_without_the_right_key_nothing_is_learned(guarded: tuple[Site, str, str]
 
 
 def test_no_other_site_leads_its_name_here(own: Any) -> None:
-    site = own(local=True)
-    assert site.ask("GET", "/v1/models", host="evil.example")[0] == 403
-    for host in ("localhost:8080", "127.0.0.1", "[::1]:1"):
-        assert site.ask("GET", "/v1/models", host=host)[0] == 200
-    assert own().ask("GET", "/v1/models", host="evil.example")[0] == 200
+    def ask(site: Site, head: bytes) -> int:
+        client = Client(site.server.port)
+        client.send(b"GET " + head + b"\r\nconnection: close\r\n\r\n")
+        status: int = client.answer()[0]
+        return status
+
+    site, path = own(local=True), b"/v1/models HTTP/1.1\r\nhost: "
+    for host in (b"localhost:8080", b"127.0.0.1", b"[::1]:1"):
+        assert ask(site, path + host) == 200
+    for host in (b"evil.example", b"", b"[", b":80"):
+        assert ask(site, path + host) == 403
+    assert ask(site, b"http://evil.example" + path + b"localhost") == 403
+    assert ask(site, b"http://localhost:1" + path + b"evil.example") == 200
+    assert ask(site, b"/v1/models HTTP/1.0") == 200
+    assert ask(own(), path + b"evil.example") == 200
 
 
 def test_no_body_is_read_before_the_key_is_right(guarded: tuple[Site, str, str]) -> None:
     site, _, _ = guarded
     client = Client(site.server.port)
-    client.send(b"POST /v1/predict HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n")
+    client.send(
+        b"POST /v1/predict HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n"
+    )
     status, headers, _ = client.answer()
     assert (status, headers["connection"]) == (401, "close")
 
@@ -268,7 +280,7 @@ def test_large_bodies_share_what_memory_there_is(own: Any) -> None:
     body = json.dumps([ROW] * 700).encode()
     clients = [Client(site.server.port) for _ in range(14)]
     for client in clients:
-        client.send(b"POST /v1/predict HTTP/1.1\r\ncontent-length: 99999\r\n\r\n")
+        client.send(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 99999\r\n\r\n")
     # What is only announced takes nothing from others.
     assert site.told("POST", "/v1/predict", body)[0] == 200
     for client in clients:
@@ -290,7 +302,7 @@ def test_who_reads_no_answers_gets_no_further_ones(own: Any) -> None:
     site = own()
     client = Client(site.server.port)
     body = json.dumps([ROW] * 250).encode()
-    head = b"POST /v1/predict HTTP/1.1\r\ncontent-type: application/json\r\n"
+    head = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     request = head + b"content-length: %d\r\n\r\n" % len(body) + body
     client.socket.settimeout(0.5)
     with pytest.raises(TimeoutError):  # the server reads no more of them

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from standing import Client
 from thalweg.serving.http.connection import Connection
-from thalweg.serving.http.exchange import Receive, Scope, Send
+from thalweg.serving.http.exchange import Application, Receive, Scope, Send
 from thalweg.serving.http.limits import Limits
 from thalweg.serving.http.server import Server
 
@@ -40,8 +40,8 @@ class Echo:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.begun += 1
         path = scope["path"]
-        if path == "/early":
-            await answer(send, 413, b"no")
+        if path in UNREAD:
+            await answer(send, *UNREAD[path])
             return
         if path == "/crash":
             raise ZeroDivisionError
@@ -71,6 +71,9 @@ class Echo:
         if path == "/headers":
             body = b"\n".join(b"%b=%b" % pair for pair in scope["headers"])
         await answer(send, 200, body)
+
+
+UNREAD = {"/early": (413, b"no"), "/nothing": (204, b"")}
 
 
 async def answer(send: Send, status: int, body: bytes) -> None:
@@ -106,14 +109,14 @@ def test_requests_follow_each_other_on_one_connection(echo: Server) -> None:
 
 def test_requests_that_come_at_once_are_answered_in_order(echo: Server) -> None:
     client = Client(echo.port)
-    one = b"POST /%b HTTP/1.1\r\ncontent-length: 1\r\n\r\n%b"
+    one = b"POST /%b HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n%b"
     client.send(b"".join(one % (b"slow" if i == 0 else b"", b"%d" % i) for i in range(5)))
     assert [client.answer()[2] for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_a_body_may_come_in_chunks_and_piece_by_piece(echo: Server) -> None:
     client = Client(echo.port)
-    client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    client.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
     time.sleep(0.05)
     client.send(b"2\r\nde\r\n0\r\nx-trailer: no\r\n\r\n")
     assert client.answer()[2] == b"abcde"
@@ -172,11 +175,17 @@ class Line(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-def said(pieces: list[bytes]) -> bytes:
+async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer nothing, and go quietly."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(5)
+
+
+def said(pieces: list[bytes], application: Application | None = None) -> bytes:
     """Give what a connection answers to bytes that come in pieces."""
 
     async def work() -> bytes:
-        config = uvicorn.Config(Echo(), log_config=None)
+        config = uvicorn.Config(application or Echo(), log_config=None)
         config.load()
         line, connection = Line(), Connection(config, ServerState(), {})
         connection.connection_made(line)
@@ -189,6 +198,7 @@ def said(pieces: list[bytes]) -> bytes:
             await asyncio.sleep(0)
         line.shut = True
         connection.connection_lost(None)
+        await asyncio.sleep(0.01)
         return line.sent
 
     return asyncio.run(work())
@@ -198,10 +208,12 @@ SEVERAL = (
     b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
     b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nunread"
     b"GET /b?c=d HTTP/1.1\r\nhost: x\r\n\r\n"
-    b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
-    b"POST / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 4\r\n\r\nwish"
-    b"HEAD /headers HTTP/1.1\r\nx: y\r\n\r\n"
-    b"POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: 4\r\n\r\nlast"
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
+    b"POST / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+    b"content-length: 4\r\n\r\nwish"
+    b"HEAD /headers HTTP/1.1\r\nhost: x\r\nx: y\r\n\r\n"
+    b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4\r\n\r\nlast"
 )
 
 
@@ -232,11 +244,13 @@ def test_no_bytes_break_a_connection(places: list[int], values: bytes) -> None:
 
 def test_a_client_that_asks_first_is_told_to_go_on(echo: Server) -> None:
     client = Client(echo.port)
-    client.send(b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    client.send(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
     assert client.answer()[0] == 100
     client.send(b"ok")
     assert client.answer()[2] == b"ok"
-    client.send(b"POST /early HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    client.send(
+        b"POST /early HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
+    )
     status, headers, _ = client.answer()  # nobody knows whether the body comes now
     assert (status, headers["connection"]) == (413, "close")
 
@@ -244,7 +258,7 @@ def test_a_client_that_asks_first_is_told_to_go_on(echo: Server) -> None:
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_connections_are_closed_when_they_should_be(echo: Server, version: str) -> None:
     client = Client(echo.port)
-    client.send(f"GET / HTTP/{version}\r\nconnection: close\r\n\r\n".encode())
+    client.send(f"GET / HTTP/{version}\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
     status, headers, _ = client.answer()
     assert (status, headers["connection"]) == (200, "close")
     assert client.closed()
@@ -255,9 +269,9 @@ def test_connections_are_closed_when_they_should_be(echo: Server, version: str) 
     [
         b"hello\r\n\r\n",
         b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"CONNECT x:1 HTTP/1.1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -272,13 +286,111 @@ def test_what_is_no_http_is_told_so_and_cut_off(echo: Server, sent: bytes) -> No
     assert client.closed()
 
 
+GOOD = b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("rubbish", "status"),
+    [
+        (b"\0\1\2", 400),
+        (b"hello\r\n\r\n" + GOOD + b"9", 400),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n" + GOOD + b"9", 400),
+    ],
+)
+def test_what_is_good_is_answered_before_what_follows_is_refused(
+    echo: Server, number: int, rubbish: bytes, status: int
+) -> None:
+    client = Client(echo.port)
+    client.send(b"".join(GOOD + b"%d" % i for i in range(number)) + rubbish)
+    for i in range(number):
+        assert client.answer()[::2] == (200, b"%d" % i)
+    found, headers, _ = client.answer()
+    assert (found, headers["connection"]) == (status, "close")
+    assert client.closed()
+
+
+def test_what_is_slow_or_long_behind_a_good_request_is_refused_after_it() -> None:
+    with serving(seconds=0.2, head_seconds=0.1, head=1000) as (server, _):
+        for late, status in ((b"GET / HT", 408), (GOOD, 408), (b"GET /" + b"x" * 2000, 431)):
+            client = Client(server.port)
+            client.send(GOOD + b"1")
+            time.sleep(0.05)
+            client.send(late[:4])
+            time.sleep(0.02)
+            client.send(late[4:])
+            assert client.answer()[::2] == (200, b"1")
+            assert client.answer()[0] == status
+            assert client.closed()
+
+
+def test_a_client_that_goes_with_several_questions_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for after in (b"", GOOD + b"2", GOOD + b"2\0"):
+        assert said([GOOD + b"1" + after], silent) == b""
+    assert "broke off" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET http://x/ HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nHost: y\r\n\r\n",
+        b"GET / HTTP/1.0\r\nhost: x\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nauthorization: a\r\nAuthorization: b\r\n\r\n",
+    ],
+)
+def test_who_is_asked_and_who_asks_is_said_once(echo: Server, head: bytes) -> None:
+    client = Client(echo.port)
+    client.send(head)
+    status, headers, body = client.answer()
+    assert (status, headers["connection"]) == (400, "close")
+    assert b"Host" in body
+    assert client.closed()
+
+
+def test_http_1_0_needs_no_host_and_other_headers_may_come_twice(echo: Server) -> None:
+    client = Client(echo.port)
+    client.send(b"GET /headers HTTP/1.0\r\naccept: a\r\naccept: b\r\n\r\n")
+    assert client.answer()[2] == b"accept=a\naccept=b"
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"http://evil.example/headers", b"evil.example"),
+        (b"http://localhost@evil.example:81/headers?a=b", b"evil.example:81"),
+        (b"http://[::1]:80/headers", b"[::1]:80"),
+        (b"/headers", b"localhost"),
+    ],
+)
+def test_whom_the_target_names_counts_for_more_than_host(
+    echo: Server, target: bytes, host: bytes
+) -> None:
+    client = Client(echo.port)
+    client.send(b"GET %b HTTP/1.1\r\nHost: localhost\r\nx: y\r\n\r\n" % target)
+    assert client.answer()[2].split(b"\n") == [b"host=" + host, b"x=y"]
+
+
+def test_no_content_says_nothing_of_its_length(echo: Server) -> None:
+    client = Client(echo.port)
+    client.ask("POST", "/nothing", b"x")
+    status, headers, _ = client.answer()
+    assert (status, headers) == (204, {})
+    client.ask("POST", "/", b"next")
+    assert client.answer()[2] == b"next"
+
+
 def test_a_wish_for_another_protocol_is_ignored(echo: Server) -> None:
     client = Client(echo.port)
     wish = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAE"}
     client.ask("POST", "/", b"one", **wish)
     assert client.answer()[::2] == (200, b"one")
-    one = b"POST / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n\r\ntwo"
-    client.send(one * 300)
+    one = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+    client.send((one + b"content-length: 3\r\n\r\ntwo") * 300)
     assert {client.answer()[2] for _ in range(300)} == {b"two"}
 
 
@@ -287,7 +399,7 @@ def test_a_wish_for_another_protocol_is_ignored(echo: Server) -> None:
 )
 def test_odd_paths_do_no_harm(echo: Server, path: bytes) -> None:
     client = Client(echo.port)
-    client.send(b"GET %b HTTP/1.1\r\n\r\n" % path)
+    client.send(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
     assert client.answer()[0] in {200, 400}
 
 
@@ -329,7 +441,7 @@ def test_slow_headers_of_a_later_request_are_cut_off_as_well() -> None:
 def test_slow_bodies_are_cut_off() -> None:
     with serving(seconds=0.3, head_seconds=0.2) as (server, echo):
         client = Client(server.port)
-        client.send(b"POST / HTTP/1.1\r\ncontent-length: 100\r\n\r\n")
+        client.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n")
         start = time.monotonic()
         for _ in range(10):
             client.send(b"x")
@@ -394,7 +506,7 @@ def test_there_are_so_many_connections_and_no_more() -> None:
 
 def test_a_refusal_reaches_a_client_that_still_sends(echo: Server) -> None:
     client = Client(echo.port)
-    client.send(b"POST /early HTTP/1.1\r\ncontent-length: 3000000\r\n\r\n")
+    client.send(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 3000000\r\n\r\n")
     for _ in range(30):
         client.send(b"x" * 100_000)
     status, headers, _ = client.answer()
@@ -403,7 +515,7 @@ def test_a_refusal_reaches_a_client_that_still_sends(echo: Server) -> None:
 
 def test_an_early_answer_to_a_short_body_keeps_the_connection(echo: Server) -> None:
     client = Client(echo.port)
-    client.send(b"POST /early HTTP/1.1\r\ncontent-length: 4\r\n\r\nno")
+    client.send(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nno")
     assert client.answer()[0] == 413
     client.send(b"ne")
     client.ask("POST", "/", b"next")
@@ -413,7 +525,7 @@ def test_an_early_answer_to_a_short_body_keeps_the_connection(echo: Server) -> N
 def test_a_body_that_trickles_in_after_its_answer_gets_no_second_one() -> None:
     with serving(seconds=0.3, head_seconds=0.2) as (server, _):
         client = Client(server.port)
-        client.send(b"POST /early HTTP/1.1\r\ncontent-length: 4\r\n\r\nno")
+        client.send(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nno")
         assert client.answer()[0] == 413
         assert client.closed()
 

@@ -340,6 +340,30 @@ def test_a_candidate_is_steered_and_promoted(folder: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_rollback_takes_a_share_of_the_requests_back(folder: Path) -> None:
+    async def run() -> None:
+        server = candidate_of(folder, percent=50.0)
+        await server.all.open()
+        one = server.all["adult"]
+        assert {one.choose().version for _ in range(4)} == {"v1", "c1"}
+        assert one.rollback().version == "v1"
+        assert {one.choose().version for _ in range(4)} == {"v1"}
+        with pytest.raises(OptionError, match="rolled back already, from c1 to v1"):
+            one.rollback()
+        one.traffic(percent=10)
+        assert one.rollback().version == "v1"
+        assert 'thalweg_rollbacks_total{model="adult"} 2.0' in server.page()
+
+    asyncio.run(run())
+
+
+def test_a_candidate_is_another_version(folder: Path) -> None:
+    put(folder.with_name("new"), "v1")
+    server = Server(str(folder), candidates=[str(folder.with_name("new"))])
+    with pytest.raises(OptionError, match="is the version that answers"):
+        asyncio.run(server.all.open())
+
+
 def test_a_foreign_candidate_is_refused(folder: Path) -> None:
     put(folder.with_name("new"), "c1", target="age")
     server = Server(str(folder), candidates=[str(folder.with_name("new"))])

@@ -124,6 +124,20 @@ def test_the_file_is_read_again_when_it_changes(file: Path) -> None:
     assert two[3:] not in lines.getvalue()
 
 
+def test_what_is_mended_counts_though_the_content_stays(file: Path) -> None:
+    now = [0.0]
+    one = change_keys(file, add="one").key
+    change_keys(file, add="two")
+    keys = Keys(file, clock=lambda: now[0])
+    change_keys(file, remove="one")
+    file.chmod(0o664)
+    now[0] += 1
+    assert keys.check(f"Bearer {one}") is not None
+    file.chmod(0o600)
+    now[0] += 1
+    assert keys.check(f"Bearer {one}") is None
+
+
 def test_a_clock_that_goes_back_stops_nothing(file: Path) -> None:
     now = [1e9]
     change_keys(file, add="one")

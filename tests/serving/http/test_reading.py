@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import string
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from compiled_models import pair
 from pretended import Pretended, homes, pretended
 from thalweg.models.compiled import Feed
+from thalweg.serving.http import reading
 from thalweg.serving.http.question import Question
 from thalweg.serving.http.reading import MOST_NAMED, Reader, answer
 from thalweg.serving.http.refusal import BodyError
@@ -334,15 +336,100 @@ def test_a_table_without_a_column_and_with_another_is_answered_with_warnings() -
         pa.array([[1.0], [2.0]]),
         pa.array([{"a": 1}, {"a": 2}]),
         pa.array([b"a", b"\xff"]),
-        pa.array([1, 2], pa.time32("s")),
+        pa.array([b"ab", b"cd"], pa.binary(2)),
         pa.array([[(1, 2)], []], pa.map_(pa.int8(), pa.int8())),
     ],
-    ids=["list", "record", "bytes", "time", "map"],
+    ids=["list", "record", "bytes", "bytes of one length", "map"],
 )
 def test_a_column_that_can_never_be_right_is_refused(cells: pa.Array) -> None:
     with pytest.raises(BodyError, match="'size'") as caught:
         READER.table(table(size=cells))
     assert caught.value.status == 422
+
+
+def test_a_table_of_other_columns_is_refused_as_such_rows_are() -> None:
+    question = Reader(MODEL).table(pa.table({"nobody": [1, 2]}))  # type: ignore[arg-type]
+    assert question.errors == ask({"nobody": 1}, {"nobody": 2}).errors
+    assert [*question.errors] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "quoted"),
+    [
+        (pa.array([2**62] * 2).view(pa.timestamp("s")), "<value out of range: 46116860184273879…"),
+        (
+            pa.array([2**31 - 1] * 2, pa.int32()).view(pa.date32()),
+            "<value out of range: 2147483647>'",
+        ),
+        (pa.array([1] * 2).view(pa.timestamp("s", "Mars/Base")), "1970-01-01 00:00:01Z'"),
+        (pa.array([1] * 2).view(pa.timestamp("s", "Europe/Berlin")), "1970-01-01 00:00:01Z'"),
+        (
+            pa.array([1709251200123456789] * 2).view(pa.timestamp("ns")),
+            "2024-03-01 00:00:00.123456789'",
+        ),
+        (pa.array([1] * 2, pa.timestamp("s")).dictionary_encode(), "1970-01-01 00:00:01'"),
+        (pa.array([1] * 2, pa.time32("s")), "00:00:01'"),
+        (pa.array([Decimal("1.50")] * 2), "1.50'"),
+        (pa.array([Decimal("1.50")] * 2, pa.decimal32(5, 2)), "1.50'"),
+        (pa.array([Decimal("1.50")] * 2, pa.decimal64(5, 2)), "1.50'"),
+    ],
+)
+def test_cells_that_python_may_not_hold_are_quoted(cells: pa.Array, quoted: str) -> None:
+    question = READER.table(table(town=cells))
+    assert not question.errors
+    told = f"column 'town': '{quoted} was never, or hardly ever, seen in training"
+    assert dict(question.warnings) == {0: (told,), 1: (told,)}
+
+
+def test_a_list_of_such_cells_is_quoted(shop: Pretended) -> None:
+    places = pa.array([[2**62, None]] * 2).cast(pa.list_(pa.timestamp("s")))
+    question = Reader(shop).table(pa.table({"place": places}))  # type: ignore[arg-type]
+    assert question.warnings[0][0].startswith("column 'place': ['<value out of range: 461168601842")
+
+
+def test_what_has_no_text_is_quoted_all_the_same() -> None:
+    interval = pa.scalar((1, 2, 3), pa.month_day_nano_interval())
+    assert reading._shown(interval) == "what has no text"
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(1)])
+def test_lists_of_bytes_are_no_pictures(shop: Pretended, kind: pa.DataType) -> None:
+    given = pa.table({"photo": pa.array([[b"a"]], pa.list_(kind))})
+    with pytest.raises(BodyError, match="column 'photo' holds list<item: ") as caught:
+        Reader(shop).table(given)  # type: ignore[arg-type]
+    assert caught.value.status == 422
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [pa.decimal32(5, 2), pa.decimal64(5, 2)])
+def test_sets_of_narrow_decimals_are_read(shop: Pretended, kind: pa.DataType) -> None:
+    tags = [[Decimal("1.50")], []]
+    asked = Reader(shop)  # type: ignore[arg-type]
+    question = asked.table(pa.table({"tags": pa.array(tags, pa.list_(kind))}))
+    same(question.feed, asked.table(pa.table({"tags": [[1.5], []]})).feed)
+
+
+@pytest.mark.parametrize("column", ["town", "garden"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pa.array([Decimal("1.00"), None], pa.decimal32(5, 2)),
+        pa.array([Decimal("1.00"), None], pa.decimal64(5, 2)),
+        pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8())),
+        pa.ExtensionArray.from_storage(pa.json_(), pa.array(["1", None])),
+    ],
+    ids=["decimal32", "decimal64", "bool8", "json"],
+)
+def test_odd_types_mean_the_same_in_process(column: str, cells: pa.Array) -> None:
+    given = table(**{column: cells})
+    same(READER.table(given).feed, MODEL.feed(given))
+
+
+def test_sets_of_odd_types_mean_the_same_in_process(shop: Pretended) -> None:
+    tags = pa.array([Decimal("1.50"), None], pa.decimal32(5, 2))
+    for cells in (tags, pa.ListArray.from_arrays([0, 1, 2], tags)):
+        given = pa.table({"tags": cells, "place": pa.nulls(2), "photo": pa.nulls(2)})
+        same(Reader(shop).table(given).feed, shop.feed(given))  # type: ignore[arg-type]
 
 
 def test_a_table_with_two_columns_of_one_name_is_refused() -> None:
@@ -417,6 +504,28 @@ def test_a_broken_picture_is_an_error_of_that_row(shop: Pretended) -> None:
     question = ask(GOODS, {**GOODS, "photo": broken}, model=shop)
     assert [*question.errors] == [1]
     assert question.errors[1].startswith("column 'photo': ")
+
+
+@pytest.mark.parametrize("photo", [1.5, True, [1]])
+def test_what_can_be_no_picture_is_an_error_of_that_row(shop: Pretended, photo: object) -> None:
+    question = ask(GOODS, {**GOODS, "photo": photo}, GOODS, model=shop)
+    assert [*question.errors] == [1]
+    assert "as pictures; expected" in question.errors[1]
+    same(first(question.feed, 1), ask(GOODS, model=shop).feed)
+
+
+def test_rows_that_would_take_too_much_memory_are_refused(
+    shop: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_MOST_FED", 1000)
+    with pytest.raises(
+        BodyError, match=r"5 rows of 211 bytes each, .*; expected at most 4"
+    ) as caught:
+        ask(*[{"place": None}] * 5, model=shop)
+    assert caught.value.status == 413
+    with pytest.raises(BodyError, match="5 rows of 211 bytes each"):
+        Reader(shop).table(pa.table({"place": pa.nulls(5)}))  # type: ignore[arg-type]
+    assert ask(*[GOODS] * 4, model=shop).feed.rows == 4
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -7,6 +8,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from http.client import HTTPSConnection
 from pathlib import Path
 
@@ -15,6 +19,7 @@ import pytest
 from standing import Client, Standing
 from thalweg.core.errors import OptionError
 from thalweg.serving.http.exchange import Receive, Scope, Send
+from thalweg.serving.http.limits import Limits
 from thalweg.serving.http.place import Certificate, is_loopback, listen, require_safe
 from thalweg.serving.http.server import Server
 
@@ -22,8 +27,9 @@ from thalweg.serving.http.server import Server
 class Still:
     """Answers nothing much, and remembers what became of it."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, pause: float = 0.0) -> None:
         self.life: list[str] = []
+        self.pause = pause
         self.error = error
 
     async def start(self) -> None:
@@ -41,6 +47,9 @@ class Still:
         return {"models": ["still"]}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.pause:
+            self.life.append("asked")
+            await asyncio.sleep(self.pause)
         headers = [(b"content-length", b"2")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"ok"})
@@ -158,6 +167,63 @@ def test_tls_is_spoken_and_nothing_older(certificate: Certificate) -> None:
     assert plain.closed()
     plain.close()
     server.stop()
+
+
+def test_who_only_begins_to_greet_is_counted(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thalweg.serving.http.server._HANDSHAKE", 1.0)
+    server = Server(Still(), port=0, certificate=certificate, limits=Limits(connections=3))
+    server.start()
+    trusting = ssl.create_default_context(cafile=str(certificate.chain))
+
+    def asked() -> bytes:
+        client = HTTPSConnection("localhost", server.port, context=trusting, timeout=10)
+        try:
+            client.request("GET", "/")
+            return client.getresponse().read()
+        finally:
+            client.close()
+
+    def asked_soon() -> bytes:
+        for _ in range(100):
+            with suppress(OSError):
+                return asked()
+            time.sleep(0.02)
+        pytest.fail("places that became free stayed taken")
+
+    half = [Client(server.port) for _ in range(3)]
+    half[0].send(bytes.fromhex("16030100a5010000a10303"))
+    more = [Client(server.port, seconds=0.5) for _ in range(5)]
+    assert all(one.closed() for one in more)
+    with pytest.raises(OSError, match=r"."):
+        asked()
+    assert all(one.closed() for one in half)  # they took too long
+    assert asked_soon() == b"ok"
+    half = [Client(server.port) for _ in range(2)]
+    assert asked_soon() == b"ok"
+    start = time.monotonic()
+    server.stop()
+    assert time.monotonic() - start < 0.9
+    assert all(one.closed() for one in half)
+
+
+def test_a_request_with_tls_is_finished_at_the_end(certificate: Certificate) -> None:
+    still = Still(pause=0.5)
+    server = Server(still, port=0, certificate=certificate)
+    server.start()
+    trusting = ssl.create_default_context(cafile=str(certificate.chain))
+    client = HTTPSConnection("localhost", server.port, context=trusting, timeout=10)
+    client.request("GET", "/")
+    while "asked" not in still.life:
+        time.sleep(0.01)
+    stopping = threading.Thread(target=server.stop)
+    stopping.start()
+    assert client.getresponse().read() == b"ok"
+    client.close()
+    stopping.join(10)
+    assert not stopping.is_alive()
+    assert still.life[-2:] == ["drain", "close"]
 
 
 def test_a_certificate_that_cannot_be_used_is_told_in_one_line(

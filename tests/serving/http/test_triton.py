@@ -58,6 +58,9 @@ def test_the_server_and_its_model_say_what_they_are(client: Any) -> None:
     }
     (version,) = told["versions"]
     assert client.is_model_ready(running.NAME, version)
+    wanted = [triton.InferRequestedOutput(one["name"]) for one in told["outputs"]]
+    found = client.infer(running.NAME, inputs(2), outputs=wanted)
+    assert found.as_numpy("warnings").tolist() == [b"", b""]
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -95,3 +98,28 @@ def test_what_cannot_be_read_is_an_error_that_the_client_understands(client: Any
     with pytest.raises(InferenceServerException, match="shape") as caught:
         client.infer(running.NAME, [tensor])
     assert caught.value.status() == "400"
+
+
+def test_explanations_are_asked_for_in_the_address(client: Any) -> None:
+    found = client.infer(running.NAME, inputs(3), query_params={"explain": "true"})
+    parts = [found.as_numpy(f"contribution.{name}") for name in ("city", "amount", "member", "at")]
+    column = found.as_numpy("explains")[0].decode()
+    added = found.as_numpy(column) - found.as_numpy("baseline")
+    np.testing.assert_allclose(np.sum(parts, axis=0), added, atol=1e-5)
+    with pytest.raises(InferenceServerException, match=r"explain=true in the address") as caught:
+        client.infer(running.NAME, inputs(3), parameters={"explain": True})
+    assert caught.value.status() == "400"
+
+
+def test_what_else_a_client_says_of_a_request_is_let_through(client: Any) -> None:
+    more = {"sequence_id": 7, "sequence_start": True, "priority": 1, "timeout": 9_000_000}
+    assert client.infer(running.NAME, inputs(1), **more).as_numpy("prediction").shape == (1,)
+
+
+@pytest.mark.parametrize("count", [1, 65])
+def test_unknown_inputs_alone_are_named(client: Any, count: int) -> None:
+    tensor = triton.InferInput("amont", [count], "FP64")
+    tensor.set_data_from_numpy(np.zeros(count))
+    with pytest.raises(InferenceServerException, match=r"input 'amont'.*'amount'") as caught:
+        client.infer(running.NAME, [tensor])
+    assert caught.value.status() == "422"

@@ -170,8 +170,11 @@ class App:
 
     async def _reply(self, route: Route | None, request: Request, scope: Scope) -> Reply:
         """Answer who may ask what there is."""
-        if self._local and not is_own(request.headers.get(b"host", b"")):
-            raise _NOT_OURS
+        if self._local:
+            host = request.headers.get(b"host")
+            # No browser speaks HTTP/1.0, which may go without it.
+            if not (is_own(host) if host is not None else scope["http_version"] == "1.0"):
+                raise _NOT_OURS
         if self._keys is not None and not (route is not None and route.free):
             # Before anything else, so that without a key nothing is to be learned.
             request.who = self._keys.check(request.headers.get(b"authorization"))

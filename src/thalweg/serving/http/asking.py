@@ -215,7 +215,13 @@ class Asking:
                 raise RefusedError(
                     415,
                     "format",
-                    (f"the {which} {said!r}", f"one of {_SPOKEN}", f"Send the header {which}."),
+                    (
+                        f"the {which} {said!r}",
+                        f"one of {_SPOKEN}",
+                        "Send that header."
+                        if sent is None
+                        else "Leave it out for an answer in the form of the question.",
+                    ),
                 )
             found = sent, wanted
             if len(self._formats) < 64:
@@ -283,7 +289,9 @@ def _require_answers(told: Answer) -> None:
 def _all_wrong(rows: int, errors: Any) -> RefusedError:
     first = min(errors)
     whose = "the row" if rows == 1 else f"none of {rows:,} rows has an answer, the first since it"
-    return RefusedError(422, "row", (f"{whose}: {errors[first]}", "a row that can be answered"))
+    given, _, expected = errors[first].partition("; expected ")
+    expected = expected.removesuffix(".") or "a row that can be answered"
+    return RefusedError(422, "row", (f"{whose}: {given}", expected))
 
 
 def _length(given: bytes | None) -> int | None:

@@ -38,8 +38,9 @@ class Busy(ThalwegError):  # noqa: N818 - the name is what the caller is told
         The seconds after which it is worth another attempt.
     """
 
-    def __init__(self, given: str, expected: str, retry_after: float) -> None:
-        super().__init__(given, expected, f"Ask again in {max(1, round(retry_after))} s.")
+    def __init__(self, given: str, expected: str, retry_after: float, mend: str = "") -> None:
+        after = f"Ask again in {max(1, round(retry_after))} s."
+        super().__init__(given, expected, mend or after)
         self.retry_after = retry_after
 
 
@@ -181,9 +182,12 @@ class Batcher:
                 self._tried = self._clock()
                 return
             raise Busy(
-                f"an answer would take {forecast:.3g} s, as {self.waiting} rows wait",
+                f"an answer would take {forecast:.3g} s, as {self.waiting} rows wait"
+                if not idle
+                else f"an answer to {rows} rows would take {forecast:.3g} s",
                 f"at most {self._latency:g} s",
                 forecast - self._latency,
+                "Ask about fewer rows at once." if idle else "",
             )
 
     def _full(self, forecast: float) -> Busy:

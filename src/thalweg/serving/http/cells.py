@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from thalweg.kinds.base import Holds
 from thalweg.serving.http.refusal import BodyError
+from thalweg.stats.arrays import is_bytes, is_list
 
 MOST_MIXTURES: Final = 64
 """In so many ways the types of a request's rows may differ; each is encoded by itself."""
@@ -203,31 +204,71 @@ def plain_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     BodyError
         Where there is no such.
     """
+    column = stored(column)
     kind = column.type
-    if isinstance(kind, pa.ExtensionType):
-        kind = kind.storage_type
-        column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
-    if pa.types.is_float16(kind):
-        return column.cast(pa.float32())
     if not _known(kind, deep=0):
         raise BodyError(
             f"column {name!r} holds {str(kind)[:80]}",
             "numbers, texts, truth values, times, bytes or lists of numbers or texts",
             status=422,
         )
+    wide = _wide(kind)
+    return column if wide == kind else column.cast(wide)
+
+
+def stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Give what a column of an extension type is stored as.
+
+    Examples
+    --------
+    >>> truths = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8()))
+    >>> stored(pa.chunked_array([truths])).type
+    DataType(int8)
+    """
+    # Python's own types are `ExtensionType`; those of Arrow, such as `bool8`, are not.
+    while isinstance(column.type, pa.BaseExtensionType):
+        kind = column.type.storage_type
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
     return column
+
+
+def with_items(kind: pa.DataType, items: pa.DataType) -> pa.DataType:
+    """Give the type of lists like others, but with items of another type.
+
+    Examples
+    --------
+    >>> with_items(pa.large_list(pa.string_view()), pa.large_string())
+    LargeListType(large_list<item: large_string>)
+    """
+    field = kind.value_field.with_type(items)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(field, kind.list_size)
+    return pa.large_list(field) if pa.types.is_large_list(kind) else pa.list_(field)
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """Give the type that a type is widened to: most of Arrow does not know narrow ones."""
+    types = pa.types
+    if types.is_float16(kind):
+        return pa.float32()
+    if types.is_decimal32(kind) or types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if types.is_dictionary(kind):
+        wide = _wide(kind.value_type)
+        return kind if wide == kind.value_type else wide
+    return with_items(kind, _wide(kind.value_type)) if is_list(kind) else kind
 
 
 def _known(kind: pa.DataType, deep: int) -> bool:
     """Say whether encoding knows an Arrow type."""
     types = pa.types
     if types.is_dictionary(kind):
-        return _known(kind.value_type, deep) and not types.is_nested(kind.value_type)
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         inner = kind.value_type
-        # Any number of nulls takes no byte of a request.
-        odd = types.is_float16(inner) or types.is_null(inner) or types.is_dictionary(inner)
-        return deep < 3 and not odd and _known(inner, deep + 1)
+        odd = types.is_nested(inner) or types.is_dictionary(inner)
+        return not odd and _known(inner, deep)
+    if is_list(kind):
+        inner = kind.value_type
+        return deep < 3 and not is_bytes(inner) and _known(inner, deep + 1)
     return any(
         fits(kind)
         for fits in (
@@ -241,7 +282,10 @@ def _known(kind: pa.DataType, deep: int) -> bool:
             types.is_string_view,
             types.is_binary,
             types.is_large_binary,
+            types.is_fixed_size_binary,
             types.is_date,
+            types.is_time,
             types.is_timestamp,
+            types.is_duration,
         )
     )

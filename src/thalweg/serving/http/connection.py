@@ -24,6 +24,7 @@ _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 _HEAD: Final = "headers"
 _BODY: Final = "body"
 _ANSWER: Final = "answer"
+_LAST: Final = "last"  # answers are under way, and a refusal follows them
 _IDLE: Final = "idle"
 _OVER: Final = "over"
 
@@ -65,6 +66,8 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None  # the newest
+        self._running: Exchange | None = None
+        self._refusal = b""  # told once all before it is answered
         self._queue: deque[Exchange] = deque()  # those that came while another is answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -81,14 +84,14 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._queue.clear()
-        if self._exchange is not None and not self._exchange.complete:
-            self._exchange.leave()
+        if self._running is not None:
+            self._running.leave()
         if self._task is not None:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
-        if self._phase is _OVER:
+        if self._phase is _OVER or self._phase is _LAST:
             return
         if self._phase is _IDLE:
             self._enter(_HEAD)
@@ -114,7 +117,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        if self._phase is not _HEAD and self._phase is not _OVER:
+        phase = self._phase
+        if phase is not _HEAD and phase is not _OVER and phase is not _LAST:
             self._enter(_HEAD)
         self.url = b""
         self.expect_100_continue = False
@@ -130,7 +134,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the answer, unless the head is too long."""
-        if self._phase is _OVER:
+        if self._phase is _OVER or self._phase is _LAST:
             return
         headers, url = self.headers, self.url
         if self._read > self._limits.head and (
@@ -140,17 +144,28 @@ class Connection(HttpToolsProtocol):
             self._refuse(431, f"a head of more than {self._limits.head} bytes")
             return
         parser = self.parser
+        version = parser.get_http_version()
+        given = dict(headers)
+        if len(given) != len(headers) and _twice(headers):
+            self._refuse(400, "two headers Host or Authorization")
+            return
+        if b"host" not in given and version >= "1.1":
+            self._refuse(400, "no header Host")
+            return
         if parser.should_upgrade():
             # Java's client wishes for HTTP/2 whenever it begins. A wish may be ignored, but the
             # parser takes what follows for that other protocol: the body is read without it.
-            given = dict(headers)
             self._raw = int(given.get(b"content-length", 0))
             if b"transfer-encoding" in given:
                 self._refuse(400, "a wish for another protocol and a body in chunks")
                 return
-        version = parser.get_http_version()
-        # A target in absolute form or for CONNECT is no path of ours: it finds nothing.
-        parsed = httptools.parse_url(url)
+        parsed = httptools.parse_url(url)  # a target for CONNECT is none
+        if parsed.host is not None:
+            # Whom a target in absolute form names counts, whatever Host says (RFC 9112, 3.2.2).
+            headers = [
+                (b"host", _authority(parsed)),
+                *(one for one in headers if one[0] != b"host"),
+            ]
         path = (parsed.path or b"").decode("latin-1")
         exchange = Exchange(
             self,
@@ -173,15 +188,15 @@ class Connection(HttpToolsProtocol):
             expects=self.expect_100_continue,
         )
         self._enter(_BODY)
-        before = self._exchange
         self._exchange = exchange
-        if before is None or before.complete:
+        if self._running is None:
             self._start(exchange)
         else:
             self.pause()
             self._queue.append(exchange)
 
     def _start(self, exchange: Exchange) -> None:
+        self._running = exchange
         task = self._task = self.loop.create_task(exchange.run(self.app))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -209,7 +224,7 @@ class Connection(HttpToolsProtocol):
     def answered(self, exchange: Exchange) -> None:
         """Go on to the next request."""
         self.server_state.total_requests += 1
-        self._task = None
+        self._task = self._running = None
         if self.transport.is_closing():
             return
         if not exchange.keep_alive:
@@ -220,6 +235,8 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
         elif self._queue:
             self._start(self._queue.popleft())
+        elif self._phase is _LAST:
+            self._say(self._refusal)
         else:
             self.resume()
             if self._phase is _ANSWER:
@@ -262,15 +279,18 @@ class Connection(HttpToolsProtocol):
         left = self._since + self._limit() - self.loop.time()
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         # The answer is the server's own affair, as long as the client reads what there is of it.
-        if left <= 0 and (self._phase is not _ANSWER or self._unsent):
+        answering = self._phase is _ANSWER or self._phase is _LAST
+        if left <= 0 and (self._unsent or not answering):
             slow = before > 0 and before - self._unsent < _READ
             if self._phase is _OVER or (self._unsent and slow):
                 self.transport.abort()
                 return
-            if self._phase is _BODY or (self._phase is _HEAD and self._read):
+            begun = self._phase is _HEAD and (self._read or self._running is not None)
+            if self._phase is _BODY or begun:
                 self._refuse(408, f"a {self._phase} that took too long")
-                return
-            if (self._phase is _IDLE or self._phase is _HEAD) and not self._unsent:
+                if self._phase is _OVER:
+                    return
+            elif (self._phase is _IDLE or self._phase is _HEAD) and not self._unsent:
                 self._enter(_OVER)
                 self.transport.close()
                 return
@@ -280,22 +300,34 @@ class Connection(HttpToolsProtocol):
         self._timer = self.loop.call_later(wait + _STEP, self._look)
 
     def _refuse(self, status: int, given: str) -> None:
-        """Say why, unless an answer is under way, and close the connection."""
-        if self._phase is _OVER:
+        """Say why after all that is under way, unless an answer broke off, and close."""
+        if self._phase is _OVER or self._phase is _LAST:
             return
-        exchange = self._exchange
-        if exchange is not None and exchange.complete and self._phase is _BODY:
-            self._linger()  # it has its answer
-            return
-        if exchange is not None and not exchange.complete:
-            exchange.leave()
-            if exchange.started or self._queue or self._phase is not _BODY:
-                self.transport.abort()
-                return
         body = json.dumps({"error": f"{given}; expected {_EXPECTED[status]}."}).encode()
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        refusal = STATUS[status] + head % len(body) + body
+        exchange, running = self._exchange, self._running
+        if self._phase is _BODY and exchange is not None and exchange.complete:
+            self._linger()  # it has its answer
+        elif running is None:
+            self._say(refusal)
+        elif self._phase is _BODY and exchange is running:
+            # Its own body is what is wrong.
+            running.leave()
+            if running.started:
+                self.transport.abort()
+            else:
+                self._say(refusal)
+        else:
+            if self._phase is _BODY:
+                self._queue.pop()  # it is not whole, and refused in its turn
+                self._exchange = self._queue[-1] if self._queue else running
+            self._refusal = refusal
+            self._enter(_LAST)
+
+    def _say(self, refusal: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(STATUS[status] + head % len(body) + body)
+            self.transport.write(refusal)
         self._linger()
 
     def _linger(self) -> None:
@@ -320,6 +352,18 @@ class Connection(HttpToolsProtocol):
         else:
             for one in (exchange, *self._queue):
                 one.keep_alive = False
+
+
+def _twice(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Say whether there are two of what nobody could choose between."""
+    names = [name for name, _ in headers]
+    return names.count(b"host") > 1 or names.count(b"authorization") > 1
+
+
+def _authority(parsed: Any) -> bytes:
+    """Write whom a target names as Host does."""
+    host: bytes = b"[%b]" % parsed.host if b":" in parsed.host else parsed.host
+    return host if parsed.port is None else b"%b:%d" % (host, parsed.port)
 
 
 _EXPECTED: Final = {

@@ -230,9 +230,10 @@ class Deployment:
     def rollback(self, version: str | None = None) -> Served:
         """Go back to the version before, at once.
 
-        It is not taken back by the folder, whose model stays out until another one is put there. A
-        second rollback is refused, so that two people who see the same trouble do not undo each
-        other's order.
+        Where a candidate answers a share of the requests, that is what is taken back, and the
+        version that answers the others answers all. What was sent back is not taken up again from
+        a folder. A second rollback is refused, so that two people who see the same trouble do not
+        undo each other's order.
 
         Parameters
         ----------
@@ -247,6 +248,13 @@ class Deployment:
         now, before = self._now, self.previous
         if version is not None and version == now.version:
             return now
+        if version is None and self._share and self.candidate is not None:
+            self._share, self._carry, self._rolled_back = 0, 0, self.candidate.version
+            self._log.info(
+                "rolled back", model=self.name, version=now.version, before=self._rolled_back
+            )
+            self._metrics.rollback(self.name)
+            return now
         if before is None or (version is None and self._rolled_back):
             why = (
                 f"was rolled back already, from {self._rolled_back} to {now.version}"
@@ -254,7 +262,9 @@ class Deployment:
                 else "has served no other version"
             )
             raise OptionError(
-                f"{self.name} {why}", "a version to go back to", "Promote one by its version."
+                f"{self.name} {why}",
+                "a version to go back to",
+                "The order promote takes any version that is loaded.",
             )
         if version is not None and version != before.version:
             raise OptionError(
@@ -301,6 +311,8 @@ class Deployment:
                 "Look at it first: another one may have come.",
             )
         self._share = self._share if percent is None else _millionths(percent)
+        if self._share and self._rolled_back == candidate.version:
+            self._rolled_back = ""
         self._shadowed = self._shadowed if shadow is None else shadow
         self._log.info(
             "traffic", model=self.name, version=candidate.version, percent=self.percent,
@@ -339,6 +351,12 @@ class Deployment:
         if self._candidate_folder is not None:
             opened = await asyncio.to_thread(self._candidate_folder.open)
             self._require_same_target(opened)
+            if opened.identity == self._now.version:
+                raise OptionError(
+                    f"the candidate in {self._candidate_folder.path} is the version that answers",
+                    "another one",
+                    "Train it into a folder of its own.",
+                )
             self._take_candidate(self._served(opened))
 
     async def look(self) -> None:
@@ -387,6 +405,9 @@ class Deployment:
 
     def _take_candidate(self, served: Served) -> None:
         """Let a new model be the candidate, with the share that every one begins with."""
+        if served.version in {self._now.version, self._rolled_back}:
+            self._log.warning("no candidate", model=self.name, version=served.version)
+            return
         before, self.candidate = self.candidate, served
         self._share, self._shadowed = self._first
         self._roles(before)

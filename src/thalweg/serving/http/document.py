@@ -25,6 +25,7 @@ from thalweg.serving.http.limits import Limits
 from thalweg.serving.http.operations import (
     ERROR,
     ERRORS,
+    EXPLAIN,
     JSON,
     SCHEMAS,
     about,
@@ -49,13 +50,6 @@ _HEADERS: Final[Json] = {
         "description": "Its version: 12 hexadecimal digits of weights and description.",
         "schema": {"type": "string", "pattern": "^[0-9a-f]{12}$"},
     },
-}
-_EXPLAIN: Final[Json] = {
-    "name": "explain",
-    "in": "query",
-    "description": "Say for each row what each column adds to the answer (Shapley values beside "
-    "a typical row), which asks the model 128 times or more for each.",
-    "schema": {"type": "boolean", "default": False},
 }
 
 
@@ -247,7 +241,7 @@ class _Model:
             "description": f"Up to {self._limits.rows:,} rows and {self._limits.body:,} bytes. "
             "The answers have the order of the rows; a row that cannot be answered has an error "
             "of its own. As NDJSON a row is a line.",
-            "parameters": [_EXPLAIN, self._versions()],
+            "parameters": [EXPLAIN, self._versions()],
             "requestBody": {
                 "required": True,
                 "content": {

@@ -211,6 +211,8 @@ class Exchange:
             # Who waits to be told to go on may or may not send the rest: nobody could tell.
             self.keep_alive = False
         self._expects = False
+        if status == 204:  # it says nothing of a body, not even that there is none (RFC 9110, 8.6)
+            headers = [one for one in headers if one[0] != b"content-length"]
         parts = [STATUS[status]]
         self._left = None
         close = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import final
@@ -13,6 +14,9 @@ from thalweg.models.artifact import SEAL
 from thalweg.models.compiled import CompiledModel
 
 __all__ = ["WatchedFolder"]
+
+_FULL = (errno.EMFILE, errno.ENFILE)
+"""No file can be opened now: of those in the folder that says nothing."""
 
 _Listing = tuple[tuple[str, int, int, int], ...]
 
@@ -103,9 +107,13 @@ class WatchedFolder:
 
     def _seal(self) -> str:
         """Read the seal; empty where there is none."""
+        seal = self.path / SEAL
         try:
-            return (self.path / SEAL).read_text(encoding="ascii", errors="replace")[:100]
-        except OSError:
+            # What is no plain file might never end.
+            return seal.read_text("ascii", "replace")[:100] if seal.is_file() else ""
+        except OSError as error:
+            if error.errno in _FULL:
+                return self._done or ""
             return ""
 
 

@@ -128,6 +128,7 @@ class Keys:
         self._log = log
         self._clock = clock
         self._seen = _signature(path)
+        self._refused = ""  # why it was not read again, as told last
         self._looked = clock()
         self._keys = _read(path)
 
@@ -180,13 +181,15 @@ class Keys:
         signature = _signature(self.path)
         if signature == self._seen:
             return False
-        self._seen = signature
         try:
             self._keys = _read(self.path)
         except ThalwegError as error:
-            if self._log is not None:
+            # It is tried again: what was wrong may be mended without a change of the content.
+            if self._log is not None and self._refused != str(error):
                 self._log.error("keys not read again, the known ones stay", reason=str(error))
+            self._refused = str(error)
             return False
+        self._seen, self._refused = signature, ""
         if self._log is not None:
             self._log.info("keys read again", keys=len(self._keys))
         return True

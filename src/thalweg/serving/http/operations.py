@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from thalweg.serving.http.columns import Json
+from thalweg.serving.http.formats.inference import PASSED
 
 JSON: Final = "application/json"
 
@@ -34,6 +35,14 @@ ERROR: Final[Json] = {
             "description": "What was given, what was expected and how to mend it, in one line.",
         }
     },
+}
+
+EXPLAIN: Final[Json] = {
+    "name": "explain",
+    "in": "query",
+    "description": "Say for each row what each column adds to the answer (Shapley values beside "
+    "a typical row), which asks the model 128 times or more for each.",
+    "schema": {"type": "boolean", "default": False},
 }
 
 
@@ -144,7 +153,14 @@ SCHEMAS: Final[Json] = {
         "required": ["inputs"],
         "properties": {
             "id": {"type": "string"},
-            "parameters": _ANY,
+            "parameters": {
+                "type": "object",
+                "properties": {name: {} for name in PASSED}
+                | {"binary_data_output": {"type": "boolean"}},
+                "additionalProperties": False,
+                "description": "`binary_data_output` asks for outputs as bytes. The others change "
+                "nothing.",
+            },
             "inputs": {
                 "type": "array",
                 "items": {"$ref": "#/components/schemas/Tensor"},
@@ -219,7 +235,7 @@ def open_inference(names: list[str]) -> Json:
         infer = _post(f"v2_infer{which}", "Answer tensors", asks, says, named, 422, tag)
         found[path] = {"get": shown | {"parameters": where}}
         found[f"{path}/ready"] = {"get": ready | {"parameters": where}}
-        found[f"{path}/infer"] = {"post": infer | {"parameters": where}}
+        found[f"{path}/infer"] = {"post": infer | {"parameters": [*where, EXPLAIN]}}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -122,22 +123,28 @@ def is_loopback(host: str) -> bool:
 def is_own(host: bytes) -> bool:
     """Say whether a Host header names this machine, or an address.
 
-    A page of another site may lead its own name here (DNS rebinding), but can say no other.
+    A page of another site may lead its own name here (DNS rebinding), but can say no other. What
+    is no host at all (RFC 9110, 7.2) names nobody.
 
     Examples
     --------
     >>> [is_own(host) for host in (b"localhost:8080", b"127.0.0.1", b"[::1]:80", b"evil.example")]
     [True, True, True, False]
     """
-    name = host.decode("latin-1").lower()
-    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-    if not name or name == "localhost" or name.endswith(".localhost"):
+    found = _HOST.fullmatch(host.decode("latin-1").lower())
+    if found is None:
+        return False
+    six, name = found.groups()
+    if name is not None and (name == "localhost" or name.endswith(".localhost")):
         return True
     try:
-        ipaddress.ip_address(name)
+        _ = ipaddress.IPv4Address(name) if six is None else ipaddress.IPv6Address(six)
     except ValueError:
         return False
     return True
+
+
+_HOST: Final = re.compile(r"(?:\[([^][]+)\]|([^][:@/]+))(?::[0-9]*)?")
 
 
 def listen(host: str, port: int) -> socket.socket:

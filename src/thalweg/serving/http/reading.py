@@ -23,6 +23,7 @@ from thalweg.serving.http.cells import columns_of, faults, plain_column
 from thalweg.serving.http.feeds import joined
 from thalweg.serving.http.question import Answer, Question
 from thalweg.serving.http.refusal import BodyError
+from thalweg.stats.arrays import is_bytes, is_list, sort_of
 
 MOST_NAMED: Final = 8
 """So many columns that a row lacks, or has and should not, are named; the others are counted."""
@@ -35,6 +36,8 @@ MOST_GUESSED: Final = 32
 
 ROW: Final = 'an object: {"column": cell, ...}'
 
+_STRANGE: Final = "a row without any of the model's columns"
+_MOST_FED: Final = 1 << 28  # bytes of a request's rows as the graph reads them
 _NO_FILE: Final = (
     "a path, and no file of the server is read: send the bytes as base64 text, or a data: URI"
 )
@@ -82,6 +85,7 @@ class Reader:
         by_kind = schema.by_kind()
         self.groups = {kind: [one.name for one in columns] for kind, columns in by_kind.items()}
         self.holds_bytes = any("bytes" in holds for holds in self.holds.values())
+        self._bytes = self._row_bytes()
         self._attaching = [c.name for c in schema.columns if KINDS[c.kind].attaches]
         self._levels = [
             (column.name, place, frozenset(("", *column.state.levels)))  # type: ignore[attr-defined]
@@ -103,6 +107,7 @@ class Reader:
             Where there are no rows.
         """
         _require_rows(len(rows))
+        self._require_room(len(rows))
         if set(map(type, rows)) == {dict}:
             question = self._quickly(rows)  # type: ignore[arg-type]
             if question is not None:
@@ -160,10 +165,39 @@ class Reader:
             return feed, {}
         cells = {name: [row.get(name) for row in rows] for name in self._names}
         groups, left_out = columns_of(cells, len(rows))
-        feeds = [(places, self._feed(table)) for places, table in groups]
+        feeds = []
+        for places, table in groups:
+            try:
+                feeds.append((places, self._feed(table)))
+            except BodyError as error:  # a cell is of a type that no cell of its column can be
+                why = f"{error.given}; expected {error.expected}"
+                left_out |= dict.fromkeys(places.tolist(), why)
         if not feeds:
             return None, left_out
         return joined(feeds, len(rows), left_out), left_out
+
+    def _row_bytes(self) -> int:
+        """Say how many bytes the graph reads of a row's pictures, sounds and the like."""
+        schema = self.model.schema
+        nothing = pa.nulls(1)
+        return sum(
+            field.nbytes
+            for kind, columns in schema.by_kind().items()
+            if not KINDS[kind].compiles
+            for field in KINDS[kind]
+            .encode([nothing] * len(columns), [one.state for one in columns])
+            .fields.values()
+        )
+
+    def _require_room(self, rows: int) -> None:
+        """Refuse rows [N] that would take more memory than one request may: a few bytes may do."""
+        if rows * self._bytes > _MOST_FED:
+            raise BodyError(
+                f"{rows:,} rows of {self._bytes:,} bytes each, as the network reads them",
+                f"at most {_MOST_FED // self._bytes:,}",
+                "Send several requests.",
+                413,
+            )
 
     def _feed(self, table: pa.RecordBatch | pa.Table) -> Feed:
         try:
@@ -181,6 +215,7 @@ class Reader:
         """
         count = rows.num_rows
         _require_rows(count)
+        self._require_room(count)
         names = rows.schema.names
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
         notes = _Notes(count)
@@ -199,14 +234,16 @@ class Reader:
                 gone = np.isin(np.arange(count), places)
                 cells[name] = pc.if_else(gone, None, cells[name])
         feed = self._feed(pa.Table.from_pydict(cells).combine_chunks())
-        self._look(feed, notes, lambda name, place: cells[name][place].as_py())
-        self._compare_names(names, notes)
+        self._look(feed, notes, lambda name, place: _shown(cells[name][place]))
+        self._compare_names(count, names, notes)
         self._set_aside(feed, notes)
         return _placed(count, feed, None, {}, notes)
 
-    def _compare_names(self, names: Sequence[str], notes: _Notes) -> None:
-        """Say of all rows which columns they lack, and which they should not have."""
-        if self._wanted != set(names) and (told := self._told(names, {})):
+    def _compare_names(self, rows: int, names: Sequence[str], notes: _Notes) -> None:
+        """Say of all rows [N] which columns they lack, and which they should not have."""
+        if self._wanted.isdisjoint(names):
+            notes.errors |= dict.fromkeys(range(rows), f"{_STRANGE}; expected {ROW}")
+        elif self._wanted != set(names) and (told := self._told(names, {})):
             notes.say_all(told)
 
     def _compare(
@@ -223,7 +260,7 @@ class Reader:
         nothing = {layout for layout in told if self._wanted.isdisjoint(layout)}
         for place, layout in enumerate(map(tuple, rows)):
             if layout in nothing:
-                notes.errors[place] = f"a row without any of the model's columns; expected {ROW}"
+                notes.errors[place] = f"{_STRANGE}; expected {ROW}"
             elif told[layout]:
                 notes.say(place, *told[layout])
 
@@ -374,6 +411,29 @@ def _quoted(cell: object) -> str:
         return "a whole number beyond 128 bits"
     told = repr(cell)
     return told if len(told) <= MOST_QUOTED else told[: MOST_QUOTED - 1] + "…"
+
+
+def _shown(cell: pa.Scalar) -> object:
+    """Give an Arrow cell as it is quoted: of what Python may not hold, such as times, the text."""
+    if isinstance(cell, pa.DictionaryScalar):
+        cell = cell.value
+    kind = cell.type
+    types = pa.types
+    if not cell.is_valid:
+        return None
+    if is_list(kind):
+        return [_shown(item) for item in cell.values[:MOST_QUOTED]]
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
+        return cell.as_py()
+    if sort_of(kind) == "text" or is_bytes(kind):
+        return cell.as_py()
+    try:
+        # Of a zone that nobody knows the instant is told.
+        zoned = types.is_timestamp(kind) and kind.tz is not None
+        instant = cell.cast(pa.timestamp(kind.unit)) if zoned else cell
+        return str(instant.cast(pa.string()).as_py()) + "Z" * zoned
+    except (pa.ArrowException, ValueError):
+        return "what has no text"
 
 
 def _nothing(rows: int, errors: Mapping[int, str]) -> Question:

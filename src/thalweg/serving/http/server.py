@@ -24,6 +24,8 @@ from thalweg.serving.http.log import Log
 from thalweg.serving.http.place import Certificate, listen, require_safe
 
 _HANDSHAKE: Final = 10.0  # seconds of TLS' own greetings
+_AT_ONCE: Final = 64  # connections that are taken before others have their turn
+_PAUSE: Final = 1.0  # seconds until the next is taken where the system gave none
 _SWITCH: Final = 0.0005  # seconds that a worker keeps the interpreter while the loop waits for it
 
 
@@ -188,6 +190,7 @@ class _Uvicorn(uvicorn.Server):
         self._application = application
         self._socket, self._context, self._limits = place
         self._started = started
+        self._door: _Door | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load and warm up, then listen."""
@@ -198,21 +201,20 @@ class _Uvicorn(uvicorn.Server):
             raise
         connection = partial(Connection, self.config, self.server_state, {}, limits=self._limits)
         loop = asyncio.get_running_loop()
-        self.servers = [
-            await loop.create_server(
-                connection,
-                sock=self._socket,
-                ssl=self._context,
-                backlog=2048,
-                ssl_handshake_timeout=None if self._context is None else _HANDSHAKE,
-            )
-        ]
+        self.servers = []
+        if self._context is None:
+            self.servers = [await loop.create_server(connection, sock=self._socket, backlog=2048)]
+        else:
+            taken, most = self.server_state.connections, self._limits.connections
+            self._door = _Door(self._socket, self._context, connection, lambda: most - len(taken))
         self.started = True
         self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Be no longer ready, then finish what is under way."""
         self._application.drain()
+        if self._door is not None:
+            self._door.close()
         await super().shutdown(sockets)
         await self._application.close()
 
@@ -233,6 +235,78 @@ class _Uvicorn(uvicorn.Server):
         """End; a second signal ends at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+@final
+class _Door:
+    """Takes connections with TLS, and counts those that still greet.
+
+    An event loop's own server tells of a connection only after its TLS handshake: clients that
+    begin one and say no more would take all files a process may have open, uncounted.
+
+    Parameters
+    ----------
+    listening
+        The port.
+    context
+        TLS.
+    connection
+        Makes the protocol of a connection.
+    free
+        Says how many more connections there may be, without those that still greet.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        context: ssl.SSLContext,
+        connection: Callable[[], asyncio.Protocol],
+        free: Callable[[], int],
+    ) -> None:
+        self._socket = listening
+        self._context = context
+        self._connection = connection
+        self._free = free
+        self._loop = asyncio.get_running_loop()
+        self._greeting: set[asyncio.Task[None]] = set()
+        self._later: asyncio.TimerHandle | None = None
+        self._open()
+
+    def close(self) -> None:
+        """Take no more, and let go of those that have not greeted yet."""
+        if self._later is not None:
+            self._later.cancel()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        for one in self._greeting:
+            one.cancel()
+
+    def _open(self) -> None:
+        self._loop.add_reader(self._socket, self._take)
+
+    def _take(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                taken, _ = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:  # such as too many open files: it would be told so over and over
+                self._loop.remove_reader(self._socket)
+                self._later = self._loop.call_later(_PAUSE, self._open)
+                return
+            if len(self._greeting) >= self._free():
+                taken.close()
+                continue
+            taken.settimeout(0)
+            task = self._loop.create_task(self._greet(taken))
+            self._greeting.add(task)
+            task.add_done_callback(self._greeting.discard)
+
+    async def _greet(self, taken: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client speaks no TLS, is too slow, or has gone
+            await self._loop.connect_accepted_socket(
+                self._connection, taken, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE
+            )
 
 
 _SIGNALS: Final[Sequence[signal.Signals]] = (signal.SIGINT, signal.SIGTERM)

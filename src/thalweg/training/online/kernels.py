@@ -123,19 +123,23 @@ def draw(rows: Floats, seed: int, first: int, scale: float) -> None:
             rows[i, j] = F32((2 * even - 1) * 1.7320508 * scale)
 
 
+_1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
+
+
 @compiled
 def product(a: Floats, b: Floats) -> Any:
     """Give the product of two vectors whose length is a multiple of 8, in one order of sums."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = F32(0)
-    for j in range(0, a.shape[0], 8):  # eight sums side by side: a processor adds them at once
+    for block in range(np.uintp(a.shape[0] >> 3)):  # unsigned: no index counts from the end
+        j = block << _3  # eight sums side by side: a processor adds them at once
         s0 += a[j] * b[j]
-        s1 += a[j + 1] * b[j + 1]
-        s2 += a[j + 2] * b[j + 2]
-        s3 += a[j + 3] * b[j + 3]
-        s4 += a[j + 4] * b[j + 4]
-        s5 += a[j + 5] * b[j + 5]
-        s6 += a[j + 6] * b[j + 6]
-        s7 += a[j + 7] * b[j + 7]
+        s1 += a[j + _1] * b[j + _1]
+        s2 += a[j + _2] * b[j + _2]
+        s3 += a[j + _3] * b[j + _3]
+        s4 += a[j + _4] * b[j + _4]
+        s5 += a[j + _5] * b[j + _5]
+        s6 += a[j + _6] * b[j + _6]
+        s7 += a[j + _7] * b[j + _7]
     return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
@@ -143,23 +147,37 @@ def product(a: Floats, b: Floats) -> Any:
 def total(a: Floats) -> Any:
     """Give the sum of a vector whose length is a multiple of 8, in one order."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = F32(0)
-    for j in range(0, a.shape[0], 8):
+    for block in range(np.uintp(a.shape[0] >> 3)):
+        j = block << _3
         s0 += a[j]
-        s1 += a[j + 1]
-        s2 += a[j + 2]
-        s3 += a[j + 3]
-        s4 += a[j + 4]
-        s5 += a[j + 5]
-        s6 += a[j + 6]
-        s7 += a[j + 7]
+        s1 += a[j + _1]
+        s2 += a[j + _2]
+        s3 += a[j + _3]
+        s4 += a[j + _4]
+        s5 += a[j + _5]
+        s6 += a[j + _6]
+        s7 += a[j + _7]
     return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
 @compiled
-def add(to: Floats, weight: Any, row: Floats) -> None:
-    """Add a weighted row to another."""
-    for j in range(to.shape[0]):
-        to[j] += weight * row[j]
+def gather(to: Floats, weights: Floats, rows: Floats) -> None:
+    """Add rows, each times its weight, to a vector."""
+    for i in range(weights.shape[0]):
+        weight = weights[i]
+        if weight != 0:
+            for j in range(to.shape[0]):
+                to[j] += weight * rows[i, j]
+
+
+@compiled
+def scatter(rows: Floats, weights: Floats, row: Floats) -> None:
+    """Add a vector, times a weight for each, to rows."""
+    for i in range(weights.shape[0]):
+        weight = weights[i]
+        if weight != 0:
+            for j in range(row.shape[0]):
+                rows[i, j] += weight * row[j]
 
 
 @compiled
@@ -264,16 +282,18 @@ def forward(
     z = desk.back[0]
     z[:] = net.shift[0]
     for i in range(n):
-        add(z, desk.values[i], net.columns[desk.places[i]])
+        place, value = desk.places[i], desk.values[i]
+        for j in range(z.shape[0]):
+            z[j] += value * net.columns[place, j]
     for q in range(units.shape[0]):
-        if units[q] >= 0:
-            add(z, F32(1), net.units[units[q]])
+        place = units[q]
+        if place >= 0:
+            for j in range(z.shape[0]):
+                z[j] += net.units[place, j]
     r0 = normed(z, desk.hat[0], desk.height[0], net.gain[0], net.bias[0])
     z = desk.back[1]
     z[:] = net.shift[1]
-    for i in range(z.shape[0]):
-        if desk.height[0, i] != 0:
-            add(z, desk.height[0, i], net.middle[i])
+    gather(z, desk.height[0], net.middle)
     return n, r0, normed(z, desk.hat[1], desk.height[1], net.gain[1], net.bias[1])
 
 
@@ -339,13 +359,13 @@ def learn(
     g1[:] = F32(0)
     for c in range(wrong.shape[0]):
         size += wrong[c] * wrong[c]
-        add(g1, wrong[c], net.last[c])
+        for j in range(g1.shape[0]):
+            g1[j] += wrong[c] * net.last[c, j]
     norm = size * (F32(1) + product(h1, h1))
     unnormed(g1, desk.hat[1], h1, net.gain[1], desk.slope[2:4], r1)
     norm += product(g1, g1) * (F32(1) + product(h0, h0))
     g0[:] = F32(0)
-    for j in range(g1.shape[0]):
-        add(g0, g1[j], net.mirror[j])
+    gather(g0, g1, net.mirror)
     unnormed(g0, desk.hat[0], h0, net.gain[0], desk.slope[0:2], r0)
     weight = F32(1)
     for i in range(n):
@@ -369,25 +389,29 @@ def move(net: Net, step: Any, n: int, units: NDArray[np.int32], desk: Desk) -> N
     h0, h1, g0, g1 = desk.height[0], desk.height[1], desk.back[0], desk.back[1]
     for c in range(desk.wrong.shape[0]):
         net.start[c] -= step * desk.wrong[c]
-        add(net.last[c], -step * desk.wrong[c], h1)
+        weight = -step * desk.wrong[c]
+        for j in range(h1.shape[0]):
+            net.last[c, j] += weight * h1[j]
     for layer in range(2):
-        add(net.gain[layer], -step, desk.slope[2 * layer])
-        add(net.bias[layer], -step, desk.slope[2 * layer + 1])
+        for j in range(h1.shape[0]):
+            net.gain[layer, j] += -step * desk.slope[2 * layer, j]
+            net.bias[layer, j] += -step * desk.slope[2 * layer + 1, j]
     for j in range(g0.shape[0]):
         g0[j] *= -step
         g1[j] *= -step
         net.shift[0, j] += g0[j]
         net.shift[1, j] += g1[j]
-    for i in range(h0.shape[0]):
-        if h0[i] != 0:
-            add(net.middle[i], h0[i], g1)
-    for j in range(g1.shape[0]):  # the same products, so that both stay alike in every bit
-        add(net.mirror[j], g1[j], h0)
+    scatter(net.middle, h0, g1)
+    scatter(net.mirror, g1, h0)  # the same products, so that both stay alike in every bit
     for i in range(n):
-        add(net.columns[desk.places[i]], desk.values[i], g0)
+        place, value = desk.places[i], desk.values[i]
+        for j in range(g0.shape[0]):
+            net.columns[place, j] += value * g0[j]
     for q in range(units.shape[0]):
-        if units[q] >= 0:
-            add(net.units[units[q]], F32(1), g0)
+        place = units[q]
+        if place >= 0:
+            for j in range(g0.shape[0]):
+                net.units[place, j] += g0[j]
 
 
 @compiled

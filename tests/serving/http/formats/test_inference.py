@@ -15,6 +15,7 @@ from thalweg.models.calibration import Calibration
 from thalweg.models.decoder import Decoder
 from thalweg.serving.http.formats import inference
 from thalweg.serving.http.formats.tensors import DATATYPES, NUMBERS
+from thalweg.serving.http.operations import SCHEMAS, open_inference
 from thalweg.serving.http.reading import Reader, answer
 from thalweg.serving.http.refusal import BodyError
 
@@ -230,6 +231,12 @@ def test_explanations_are_outputs() -> None:
         ({"inputs": [one(), one()]}, "two inputs of one name"),
         ({"inputs": [one(), one(name="b", shape=[2], data=[1, 2])]}, "different numbers of rows"),
         ({"inputs": [one()], "id": 7}, "an id that is a number"),
+        ({"inputs": [one()], "id": "\ud800"}, "an id with half a character; expected text"),
+        ({"inputs": [one(), one(name="\ud800")]}, "an input's name with half a character"),
+        ({"inputs": [one(parameters={"binary_data_size": "\ud800"})]}, "binary_data_size '"),
+        ({"inputs": [one()], "parameters": {"explain": True}}, "Ask with ?explain=true"),
+        ({"inputs": [one()], "parameters": {"priorty": 1}}, "Did you mean 'priority'?"),
+        ({"inputs": [one()], "parameters": {"\ud800": 1}}, "of the request; expected one that"),
         ({"inputs": [one()], "outputs": [{}]}, "an output without a name"),
         ({"inputs": [one()], "outputs": 1}, "outputs that are no list"),
         ({"inputs": [one()], "parameters": 1}, "parameters of the request"),
@@ -249,7 +256,83 @@ def test_what_cannot_be_read_is_said_in_one_line(body: Any, error: str) -> None:
         inference.question(text, None, READER)
     assert error in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).encode()
     assert caught.value.status == 400
+
+
+FEW = inference.FEW
+
+
+@pytest.mark.parametrize(
+    ("name", "datatype", "cells"),
+    [
+        ("size", "FP64", [0.5, 2**53 + 1]),
+        ("size", "FP64", [0.5, None, 2**70]),
+        ("size", "FP64", [1, 10**400]),
+        ("size", "UINT64", [2**63, None]),
+        ("town", "UINT64", [2**63, 1]),
+        ("town", "FP64", [0.5, 2**53 + 1, 1, 2**64]),
+        ("town", "BYTES", ["Ulm", "\ud800", None]),
+        ("town", "BYTES", ["Ulm", "U\0lm"]),
+    ],
+)
+def test_odd_cells_are_read_alike_in_few_rows_and_in_many(
+    name: str, datatype: str, cells: list[Any]
+) -> None:
+    many = [cells[0]] * (FEW + 1 - len(cells)) + cells
+    body = json.dumps({"inputs": [one(name=name, datatype=datatype, data=many, shape=[FEW + 1])]})
+    found, _ = inference.question(body.encode(), None, READER)
+    wanted = READER.rows([{name: cell} for cell in many])
+    short = json.dumps({"inputs": [one(name=name, datatype=datatype, data=many[1:], shape=[FEW])]})
+    few, _ = inference.question(short.encode(), None, READER)
+    assert found.errors == wanted.errors == {at + 1: why for at, why in few.errors.items()}
+    assert found.warnings == wanted.warnings
+    assert {at: told for at, told in found.warnings.items() if at} == {
+        at + 1: told for at, told in few.warnings.items()
+    }
+    for key, array in wanted.feed.inputs.items():
+        np.testing.assert_array_equal(found.feed.inputs[key], array)
+        np.testing.assert_array_equal(found.feed.inputs[key][1:], few.feed.inputs[key])
+
+
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1])
+def test_a_text_with_a_character_0_is_one_however_it_comes(count: int) -> None:
+    raw = b"".join(bytes([len(text), 0, 0, 0]) + text for text in [b"U\0lm"] * count)
+    head = {"name": "town", "shape": [count], "datatype": "BYTES"}
+    size = {"parameters": {"binary_data_size": len(raw)}}
+    text = orjson.dumps({"inputs": [head | size]})
+    question, _ = inference.question(text + raw, len(text), READER)
+    wanted = READER.rows([{"town": "U\0lm"}] * count)
+    assert question.errors == wanted.errors == {}
+    assert question.warnings == wanted.warnings
+    np.testing.assert_array_equal(question.feed.inputs["category"], wanted.feed.inputs["category"])
+
+
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1])
+def test_inputs_none_of_which_is_a_column_are_refused_by_name(count: int) -> None:
+    inputs = [one(name=name, shape=[count], data=[1] * count) for name in ("sise", "nope")]
+    with pytest.raises(BodyError) as caught:
+        inference.question(orjson.dumps({"inputs": inputs}), None, READER)
+    told = "input 'sise' is no column of the model, nor is any other input; expected"
+    assert str(caught.value).startswith(told)
+    assert str(caught.value).endswith("Did you mean 'size'?")
+    assert caught.value.status == 422
+
+
+def test_parameters_that_clients_send_change_no_answer() -> None:
+    sent = dict.fromkeys(inference.PASSED, 1)
+    question, wish = inference.question(plain(parameters=sent), None, READER)
+    assert question.rows == 1
+    assert wish == inference.Wish()
+    told = SCHEMAS["InferRequest"]["properties"]["parameters"]
+    assert [*told["properties"]] == [*inference.PASSED]
+    assert told["additionalProperties"] is False
+
+
+def test_the_document_says_that_tensors_may_be_explained() -> None:
+    for path, found in open_inference(["homes"]).items():
+        if path.endswith("/infer"):
+            assert "explain" in {one["name"] for one in found["post"]["parameters"]}
 
 
 def test_an_output_that_there_is_none_of_is_refused_with_a_near_name() -> None:
@@ -343,7 +426,16 @@ def test_the_outputs_that_are_told_are_those_that_are_given(target: str) -> None
     found = answer("homes", model, question, model.run(question.feed.inputs))  # type: ignore[arg-type]
     given = orjson.loads(inference.answer(found, wish)[0])["outputs"]
     had = [(one["name"], one["datatype"]) for one in given if one["name"] != "warnings"]
-    assert had == [(one["name"], one["datatype"]) for one in told]
+    assert had == [(one["name"], one["datatype"]) for one in told[:-2]]
+    # Whoever asks for all that is told of gets it, though there is nothing to say of any row.
+    body = plain(outputs=[{"name": one["name"]} for one in told])
+    question, wish = inference.question(body, None, Reader(model))  # type: ignore[arg-type]
+    found = answer("homes", model, question, model.run(question.feed.inputs))  # type: ignore[arg-type]
+    given = orjson.loads(inference.answer(found, wish)[0])["outputs"]
+    keys = ("name", "datatype")
+    assert [[one[key] for key in keys] for one in given] == [[one[k] for k in keys] for one in told]
+    assert given[-2] == {"name": "error", "datatype": "BYTES", "shape": [1], "data": [""]}
+    assert given[-1]["name"] == "warnings"
 
 
 def test_vectors_come_as_rows_of_a_tensor() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final, final
 
 import numpy as np
@@ -10,15 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from thalweg.serving.http.cells import stored, with_items
 from thalweg.serving.http.formats.base import MOST_ROWS, Format, require_few
 from thalweg.serving.http.question import Answer, Question
 from thalweg.serving.http.reading import Reader
 from thalweg.serving.http.refusal import BodyError
+from thalweg.stats.arrays import is_bytes, is_list
 
 MOST_BYTES: Final = 1 << 28
 """So much memory a table may take once it is unpacked."""
 
 WANTED: Final = "an Arrow IPC stream: a schema and record batches"
+
+EMPTY: Final = 64
+"""So many bytes a null in a list counts, though it takes none of a request: each is a cell."""
 
 _ODD: Final = (
     pa.ArrowException,
@@ -96,7 +102,7 @@ def _table(body: bytes, wanted: frozenset[str], most_rows: int) -> pa.Table:
     known = [place for place, name in enumerate(names) if name in wanted]
     kept = table.select(known)
     kept.validate(full=True)
-    columns = {place: _unpacked(kept.column(at)) for at, place in enumerate(known)}
+    columns = dict(zip(known, _unpacked(kept.columns), strict=True))
     gone = pa.nulls(rows)
     return pa.Table.from_arrays([columns.get(at, gone) for at in range(len(names))], names)
 
@@ -107,7 +113,8 @@ def _require_small(body: bytes) -> None:
     Compressed buffers begin with how long they are unpacked, and Arrow takes so much memory.
     """
     left = MOST_BYTES
-    for message in iter(pa.ipc.MessageReader.open_stream(pa.py_buffer(body))):
+    source = pa.BufferReader(body)
+    for message in iter(pa.ipc.MessageReader.open_stream(source)):
         if message.type != "schema" and message.body is not None:
             left -= _unpacked_bytes(bytes(message.metadata), message.body)
         if left < 0:
@@ -117,6 +124,12 @@ def _require_small(body: bytes) -> None:
                 "Send several requests.",
                 413,
             )
+    if rest := len(body) - source.tell():
+        raise BodyError(
+            f"{rest:,} bytes after the end of the Arrow stream",
+            "one stream and nothing else",
+            "Write all record batches to one stream, or send several requests.",
+        )
 
 
 def _unpacked_bytes(metadata: bytes, body: pa.Buffer) -> int:
@@ -156,45 +169,79 @@ def _unpacked_bytes(metadata: bytes, body: pa.Buffer) -> int:
     return total
 
 
-def _unpacked(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give a column in a form that holds each value by itself.
+def _unpacked(columns: Sequence[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
+    """Give columns in a form that holds each value by itself.
 
     Views and dictionaries may show one long value many times, and lists hold bits that become
     numbers: what that would take is summed up before it is taken.
     """
-    kind = column.type
-    if sum(map(_bytes, column.chunks)) > MOST_BYTES:
-        raise BodyError(
-            f"a column of more than {MOST_BYTES >> 20} MiB", "less", "Send several requests.", 413
-        )
-    values = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_string_view(values):
-        return column.cast(pa.large_string())
-    if values == kind or pa.types.is_nested(values) or pa.types.is_dictionary(values):
-        return column  # what nobody reads is refused where types are looked at
-    return column.cast(values)
+    found, left = [], MOST_BYTES
+    for column in map(stored, columns):
+        kind = column.type
+        plain = _plain(kind)
+        size = sum(map(_bytes, column.chunks))
+        if size > (MOST_BYTES if plain == kind else left):
+            what = "a column" if size > MOST_BYTES else "columns"
+            raise BodyError(
+                f"{what} of more than {MOST_BYTES >> 20} MiB", "less", "Send several requests.", 413
+            )
+        if plain != kind:
+            left -= size
+            column = column.cast(plain)  # noqa: PLW2901
+        found.append(column)
+    return found
 
 
-def _bytes(array: pa.Array) -> int:
-    """Say how many bytes an array takes where its type lets it show more than it holds."""
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Give the type without views and dictionaries, but leave those that nobody reads."""
+    if pa.types.is_dictionary(kind):
+        values = kind.value_type
+        odd = pa.types.is_nested(values) or pa.types.is_dictionary(values)
+        return kind if odd or pa.types.is_binary_view(values) else _plain(values)
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    return with_items(kind, _plain(kind.value_type)) if is_list(kind) else kind
+
+
+def _bytes(array: pa.Array, per: int = 8) -> int:
+    """Say how many bytes an array takes where its type lets it show more than it holds.
+
+    Parameters
+    ----------
+    array
+        Of any type but an extension.
+    per
+        So many bytes a null of an array of nulls counts.
+    """
     types = pa.types
     kind = array.type
+    if types.is_null(kind):
+        return per * len(array)
+    size = 8 * len(array)
+    if size > MOST_BYTES:  # also what counting takes is memory
+        return size
     if types.is_dictionary(kind):
         lengths = _lengths(array.dictionary)
-        return int(lengths[array.indices.drop_null().to_numpy()].sum()) if len(lengths) else 0
+        shown = lengths[array.indices.drop_null().to_numpy()] if len(lengths) else lengths
+        return max(size, int(shown.sum(dtype=np.int64)))
     if types.is_string_view(kind):
-        return int(_lengths(array).sum())
-    while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        array, kind = array.values, kind.value_type
-    return 8 * len(array)
+        return max(size, int(_lengths(array).sum(dtype=np.int64)))
+    # Nulls in lists take no byte of a request, but each becomes a cell.
+    return max(size, _bytes(array.values, EMPTY)) if is_list(kind) else size
 
 
 def _lengths(array: pa.Array) -> NDArray[np.integer[Any]]:
     """Say how many bytes each value takes."""
-    if pa.types.is_string_view(array.type):
+    kind = array.type
+    if pa.types.is_string_view(kind):
         views = np.frombuffer(array.buffers()[1], np.int32)[::4]
-        return views[array.offset : array.offset + len(array)]
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        lengths: NDArray[np.integer[Any]] = pc.binary_length(array).fill_null(0).to_numpy()
+        lengths: NDArray[np.integer[Any]] = views[array.offset : array.offset + len(array)]
+        # Arrow checks no view of a null, yet adds up their lengths, and ends where they are wrong.
+        if len(lengths) and lengths.min() < 0:
+            raise BodyError("a body that is no Arrow stream (a text of negative length)", WANTED)
         return lengths
-    return np.full(len(array), 8)
+    held = pa.types.is_string(kind) or pa.types.is_large_string(kind) or is_bytes(kind)
+    if held and not pa.types.is_binary_view(kind):
+        lengths = pc.binary_length(array).fill_null(0).to_numpy()
+        return lengths  # noqa: RET504
+    return np.full(len(array), kind.byte_width if pa.types.is_decimal(kind) else 8)

@@ -2,13 +2,14 @@
 
 What KServe, Triton and MLServer speak, so that their clients do. An answer's columns are its
 outputs. Where rows have no answer, an output ``error`` says why, and what is amiss about others
-stands in ``warnings``: texts, empty where there is nothing to say. Explained rows bring
-``contribution.<column>`` and ``baseline``. In a row without an answer numbers are NaN.
+stands in ``warnings``: texts, empty where there is nothing to say; where they are asked for, they
+come even if no row has any. Explained rows bring ``contribution.<column>``, ``baseline`` and
+``explains``. In a row without an answer numbers are NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -27,9 +28,11 @@ from thalweg.serving.http.formats.tensors import (
     BYTES,
     DATATYPES,
     Tensor,
+    as_texts,
     datatype_of,
     from_bytes,
     from_json,
+    is_unicode,
     to_bytes,
     values_of,
 )
@@ -47,6 +50,15 @@ WANTED: Final = '{"inputs": [{"name": ..., "shape": [rows], "datatype": ..., "da
 
 _REFUSED: Final = ("shared_memory_region", "classification")
 """What would be another answer if it were passed over."""
+
+PASSED: Final = (
+    *("binary_data_output", "content_type", "headers", "priority", "timeout"),
+    *("sequence_id", "sequence_start", "sequence_end"),
+)
+"""What clients say of a request that changes no answer here, and how its outputs are written."""
+
+_TOLD: Final = ("error", "warnings")
+"""The outputs that say something of rows, and nothing where there is nothing to say."""
 
 
 @final
@@ -86,7 +98,8 @@ def described(name: str, versions: Sequence[str], model: CompiledModel) -> dict[
         "outputs": [
             {"name": name, "datatype": datatype_of(array.type), "shape": [-1]}
             for name, array in nobody.items()
-        ],
+        ]
+        + [{"name": name, "datatype": BYTES, "shape": [-1]} for name in _TOLD],
     }
 
 
@@ -130,7 +143,7 @@ def answer(answer: Answer, wish: Wish) -> tuple[bytes, int | None]:
     BodyError
         Where an output is wanted that there is none of.
     """
-    columns = _outputs(answer)
+    columns = _outputs(answer, {name for name, _ in wish.outputs})
     for name, _ in wish.outputs:
         if name not in columns:
             raise BodyError(f"output {name!r} not found", "an output", near(name, columns))
@@ -186,7 +199,18 @@ def _wish(found: Mapping[str, Any]) -> Wish:
     given = found.get("id")
     if given is not None and not isinstance(given, str):
         raise BodyError(f"an id that is {type_of(given)}", "a text")
-    binary = _parameters(found, "the request").get("binary_data_output") is True
+    if given is not None and not is_unicode(given):
+        raise BodyError("an id with half a character", "text that is Unicode")
+    said = _parameters(found, "the request")
+    for name in said:
+        if name not in PASSED:
+            mend = "Ask with ?explain=true in the address." if name == "explain" else ""
+            raise BodyError(
+                f"the parameter {name[:40]!r} of the request",
+                "one that is known",
+                mend or near(name[:40], PASSED),
+            )
+    binary = said.get("binary_data_output") is True
     outputs = found.get("outputs") or []
     if not isinstance(outputs, list) or not all(isinstance(one, dict) for one in outputs):
         raise BodyError("outputs that are no list of objects", '[{"name": ...}]')
@@ -195,8 +219,8 @@ def _wish(found: Mapping[str, Any]) -> Wish:
         name = one.get("name")
         if not isinstance(name, str):
             raise BodyError("an output without a name", '{"name": ...}')
-        said = _parameters(one, f"output {name!r}").get("binary_data", binary)
-        wanted.append((name, said is True))
+        as_bytes = _parameters(one, f"output {name!r}").get("binary_data", binary)
+        wanted.append((name, as_bytes is True))
     return Wish(given, tuple(dict(wanted).items()), binary)
 
 
@@ -225,7 +249,7 @@ def _tensors(found: Mapping[str, Any], rest: memoryview, most_rows: int) -> list
             continue
         if type(size) is not int or not 0 <= size <= len(rest):
             raise BodyError(
-                f"binary_data_size {str(size)[:20]} of input {name!r}",
+                f"binary_data_size {size!r:.20} of input {name!r}",
                 f"at most the {len(rest):,} bytes that are left behind the JSON",
             )
         if "data" in one:
@@ -249,6 +273,10 @@ def _head(one: object, most_rows: int) -> tuple[str, str, tuple[int, ...]]:
     name, datatype, shape = one.get("name"), one.get("datatype"), one.get("shape")
     if not isinstance(name, str):
         raise BodyError("an input without a name", WANTED)
+    if not is_unicode(name):
+        raise BodyError(
+            f"an input's name with half a character ({name[:40]!r})", "text that is Unicode"
+        )
     if datatype not in DATATYPES:
         raise BodyError(
             f"datatype {str(datatype)[:20]!r} of input {name[:80]!r}", ", ".join(DATATYPES)
@@ -276,16 +304,41 @@ def _asked(tensors: Sequence[Tensor], reader: Reader) -> Question:
             raise BodyError(
                 f"shape {list(tensor.shape)} of input {name!r}", f"[{rows}] or [{rows}, 1]"
             )
-    odd = any(isinstance(one, list) and bytes in set(map(type, one)) for one in columns.values())
-    if rows <= FEW or odd or reader.holds_bytes:
-        cells = [one if isinstance(one, list) else one.tolist() for one in columns.values()]
-        names = list(columns)
-        return reader.rows([dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)])
-    return reader.table(pa.table({name: pa.array(cells) for name, cells in columns.items()}))
+    if reader.names.isdisjoint(columns):
+        first = next(iter(columns))[:80]
+        told = f"input {first!r} is no column of the model"
+        raise BodyError(
+            told if len(columns) == 1 else f"{told}, nor is any other input",
+            "one or more of its columns",
+            near(first, reader.model.columns),
+            422,
+        )
+    for name, values in columns.items():
+        if isinstance(values, list) and "bytes" not in reader.holds.get(name, ()):
+            columns[name] = as_texts(values)
+    table = None if rows <= FEW or reader.holds_bytes else _table(columns)
+    if table is not None:
+        return reader.table(table)
+    cells = [one if isinstance(one, list) else one.tolist() for one in columns.values()]
+    names = list(columns)
+    return reader.rows([dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)])
 
 
-def _outputs(answer: Answer) -> dict[str, tuple[str, NDArray[Any] | list[str]]]:
-    """Give each output's datatype and values [N]."""
+def _table(columns: Mapping[str, NDArray[Any] | list[Any]]) -> pa.Table | None:
+    """Hold columns [N] as Arrow; None where one holds cells that it cannot hold together."""
+    if any(isinstance(one, list) and bytes in set(map(type, one)) for one in columns.values()):
+        return None
+    try:
+        return pa.table({name: pa.array(cells) for name, cells in columns.items()})
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        # Whole numbers too large for its types, or half a character: rows have a way with each.
+        return None
+
+
+def _outputs(
+    answer: Answer, wanted: Container[str]
+) -> dict[str, tuple[str, NDArray[Any] | list[str]]]:
+    """Give each output's datatype and values [N]; what is told of rows where there is any."""
     asked = answer.question
     batch = answer.columns
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
@@ -300,8 +353,8 @@ def _outputs(answer: Answer) -> dict[str, tuple[str, NDArray[Any] | list[str]]]:
         datatype = datatype_of(column.type)
         outputs[name] = datatype, values_of(column, datatype)
     each = range(asked.rows)
-    if answer.errors:
+    if answer.errors or "error" in wanted:
         outputs["error"] = BYTES, [answer.errors.get(row, "") for row in each]
-    if asked.warnings:
+    if asked.warnings or "warnings" in wanted:
         outputs["warnings"] = BYTES, ["; ".join(asked.warnings.get(row, ())) for row in each]
     return outputs

@@ -57,7 +57,7 @@ class Tensor:
         As the request says.
     values
         Its values one after the other: an array of numbers, or a list of what JSON gave or of
-        texts, and bytes where they are no text.
+        texts, and bytes where they are no text or, having a character 0, may be a file.
     """
 
     name: str
@@ -163,7 +163,7 @@ def _texts(name: str, count: int, data: memoryview) -> list[Any]:
             break
         value = bytes(data[at + 4 : end])
         try:
-            # A file of bytes may happen to be UTF-8, but no text holds the character 0.
+            # A file of bytes may happen to be UTF-8; one with a character 0 hardly is a text.
             found.append(value if b"\0" in value else value.decode())
         except UnicodeDecodeError:
             found.append(value)
@@ -174,6 +174,41 @@ def _texts(name: str, count: int, data: memoryview) -> list[Any]:
             "each value behind its length in 4 bytes, the lowest first",
         )
     return found
+
+
+def as_texts(cells: list[Any]) -> list[Any]:
+    r"""Give the cells [N] of a column that holds no files: bytes that are UTF-8 as texts.
+
+    Examples
+    --------
+    >>> as_texts(["a", b"b\0", b"\xff"])
+    ['a', 'b\x00', b'\xff']
+    """
+    if bytes not in set(map(type, cells)):
+        return cells
+    return [_text(cell) if isinstance(cell, bytes) else cell for cell in cells]
+
+
+def _text(cell: bytes) -> str | bytes:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return cell
+
+
+def is_unicode(text: str) -> bool:
+    r"""Say whether a text can be written: JSON may spell half a character.
+
+    Examples
+    --------
+    >>> is_unicode("K\u00f6ln"), is_unicode("\ud800")
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def datatype_of(kind: pa.DataType) -> str:
