@@ -25,6 +25,7 @@ def odd_columns() -> Iterator[pa.Array]:
     for text in (pa.string(), pa.large_string(), pa.string_view()):
         yield pa.array(texts, text)
     yield pa.array(texts).dictionary_encode()
+    yield pa.DictionaryArray.from_arrays(pa.array([0, 1, 0, None]), pa.nulls(2))
     yield pa.array([b"\xff\xfe", b"", b"1", None])
     yield pa.array([True, False, None])
     for number in (pa.int8(), pa.int64(), pa.uint8(), pa.uint64()):
