@@ -30,6 +30,12 @@ def test_paths_become_the_files_bytes(tmp_path: Path) -> None:
     assert refused == {}
 
 
+def test_a_path_among_files_in_base64_leaves_these_as_they_are(tmp_path: Path) -> None:
+    cells, refused = attach(pa.array(["one.png", "b25l", None, "gone.png"]), folder(tmp_path))
+    assert cells.to_pylist() == ["b25l", "b25l", None, None]
+    assert {why: mask.tolist() for why, mask in refused.items()} == {ABSENT: [False] * 3 + [True]}
+
+
 @pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), "utf8")])
 def test_text_is_text_however_it_is_stored(tmp_path: Path, text: pa.DataType) -> None:
     cells, _ = attach(pa.array(["one.png", None]).cast(text), folder(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -52,8 +53,8 @@ def attach(array: pa.Array, folder: Path | None) -> tuple[pa.Array, Refused]:
     Returns
     -------
     tuple
-        The cells, large_binary where files were read; and why some were not: reason -> Bool [N].
-        These cells are null.
+        The cells: large_binary where all name files, large_string where others hold them. And why
+        some were not read: reason -> Bool [N]; these cells are null.
 
     Examples
     --------
@@ -74,15 +75,18 @@ def attach(array: pa.Array, folder: Path | None) -> tuple[pa.Array, Refused]:
     root = None if folder is None else folder.resolve()
     with ThreadPoolExecutor(min(_READERS, len(places)), "files") as pool:
         found = list(pool.map(lambda path: _read(path, root), paths))
-    cells = texts.cast(pa.large_binary()).to_pylist()
+    # Beside texts that are files in base64, files are such texts too: one column has one type.
+    mixed = pc.sum(texts.is_valid()).as_py() > len(places)
+    kept = pa.large_string() if mixed else pa.large_binary()
+    cells = texts.to_pylist() if mixed else [None] * len(texts)
     refused: Refused = {}
     for place, content in zip(places.tolist(), found, strict=True):
         if isinstance(content, bytes):
-            cells[place] = content
+            cells[place] = b64encode(content).decode() if mixed else content
         else:
             cells[place] = None
             refused.setdefault(content, np.zeros(len(array), dtype=np.bool_))[place] = True
-    return pa.array(cells, pa.large_binary()), refused
+    return pa.array(cells, kept), refused
 
 
 def attached(name: str, summary: ColumnSummary, folder: Path | None) -> ColumnSummary:
