@@ -118,8 +118,6 @@ def serve(
     The page at / shows the columns and lets you try. Put another model into a folder that is
     served, and it takes over without a request lost.
     """
-    # Modules and models stay: to look for garbage among them takes a tenth of the start.
-    gc.disable()
     from thalweg import api
     from thalweg.serving.http.limits import Limits
     from thalweg.serving.http.log import Log as Lines
@@ -129,22 +127,26 @@ def serve(
         requests=log == "requests",
         lines="json" if as_json else None,
     )
-    server = api.server(
-        models,
-        host=host,
-        port=port,
-        precision=precision,
-        threads=threads,
-        candidate=candidate or (),
-        canary=canary,
-        shadow=shadow,
-        keys=keys,
-        certificate=certificate,
-        private_key=private_key,
-        exposed=exposed,
-        latency=latency,
-        rate=rate,
-        limits=Limits(body=int(body * 2**20), rows=rows),
-        log=lines,
-    )
+    gc.disable()  # modules stay: to look for garbage among them takes a tenth of the start
+    try:
+        server = api.server(
+            models,
+            host=host,
+            port=port,
+            precision=precision,
+            threads=threads,
+            candidate=candidate or (),
+            canary=canary,
+            shadow=shadow,
+            keys=keys,
+            certificate=certificate,
+            private_key=private_key,
+            exposed=exposed,
+            latency=latency,
+            rate=rate,
+            limits=Limits(body=int(body * 2**20), rows=rows),
+            log=lines,
+        )
+    finally:
+        gc.enable()
     api.serve(server)

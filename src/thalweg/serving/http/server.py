@@ -145,7 +145,6 @@ class Server:
         # What has been loaded stays: it need not be searched for garbage over and over.
         gc.collect()
         gc.freeze()
-        gc.enable()
         self._log.info("ready", url=self.url, **self._application.told())
         self._ready.set()
 
