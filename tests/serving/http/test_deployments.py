@@ -206,6 +206,24 @@ def test_a_folder_that_is_copied_file_by_file(folder: Path) -> None:
     asyncio.run(run())
 
 
+def test_damage_under_the_same_seal_is_told_once(folder: Path) -> None:
+    async def run() -> None:
+        server = Server(str(folder))
+        await server.all.open()
+        one = server.all["adult"]
+        (folder / "weights").write_text("half")
+        for _ in range(5):
+            await one.look()
+        assert server.events() == ["serving", "model broken"]
+        assert one.choose().version == "v1"
+        (folder / "weights").write_text("whole")
+        for _ in range(5):
+            await one.look()
+        assert server.events() == ["serving", "model broken"]
+
+    asyncio.run(run())
+
+
 def test_a_folder_that_goes_and_comes_back(folder: Path) -> None:
     async def run() -> None:
         server = Server(str(folder))

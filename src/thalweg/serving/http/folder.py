@@ -26,7 +26,8 @@ class WatchedFolder:
     """One folder. Its methods block, and are called from one thread at a time.
 
     A model is known by its seal, the hash of its description, which holds the hashes of all else;
-    that is all that is read while nothing changes. What could not be loaded is tried again once its
+    that is all that is read while nothing changes. Where files change under the same seal, they are
+    read again, to tell of damage. What could not be loaded is tried again once its
     files have changed and then stayed as they are for one look: it was being copied.
 
     Parameters
@@ -52,6 +53,7 @@ class WatchedFolder:
         self._failed: str | None = None
         self._tried: _Listing = ()
         self._last: _Listing = ()
+        self._whole: _Listing = ()
 
     def open(self) -> CompiledModel:
         """Load the model, compile it first where it is not, and ask it once.
@@ -71,7 +73,7 @@ class WatchedFolder:
             seal = self._seal()
             model = self._load(self.path)
         _warm(model, self.path)
-        self._done = seal
+        self._done, self._whole = seal, _listing(self.path)
         self._failed = None
         return model
 
@@ -86,6 +88,7 @@ class WatchedFolder:
         seal = self._seal()
         if seal == self._done:
             self._failed = None
+            self._require_whole()
             return None
         again = seal == self._failed
         if again and not self._copied():
@@ -98,6 +101,17 @@ class WatchedFolder:
             if again:
                 return None
             raise
+
+    def _require_whole(self) -> None:
+        """Read the model again where its files have changed though it says that it has not.
+
+        Nobody would know of the damage before the server starts again.
+        """
+        now = _listing(self.path)
+        steady, self._last = now == self._last, now
+        if steady and now != self._whole:
+            self._whole = now
+            self._load(self.path)
 
     def _copied(self) -> bool:
         """Say whether what could not be loaded has changed since, and then stayed as it is."""
