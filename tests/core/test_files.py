@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -140,6 +142,34 @@ def test_a_killed_run_leaves_the_old_folder(tmp_path: Path) -> None:
     with atomic_folder(target) as building:
         (building / "x").write_text("new")
     assert (target / "x").read_text() == "new"
+
+
+def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / ".model.0123abcd.partial"
+    left.mkdir()
+    (left / "weights").write_text("half")
+    others = [".model.0123abcd", ".model.x.partial", ".other.0123abcd.partial"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    with atomic_folder(tmp_path / "model") as one, atomic_folder(tmp_path / "model") as other:
+        assert not left.exists()
+        assert one.is_dir()  # it is under way, and nobody removes it
+        assert other.is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "model"])
+
+
+def test_where_nothing_can_be_held_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    left = tmp_path / ".model.0123abcd.partial"
+    left.mkdir()
+    with atomic_folder(tmp_path / "model") as building:
+        (building / "weights").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [left.name, "model"]
 
 
 FULL = """

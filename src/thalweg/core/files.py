@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ __all__ = ["Draft", "atomic_file", "atomic_folder", "clear_of_disk"]
 
 # EFBIG: the process or the file system allows no larger file, which is the same to a user.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_TRIES: Final = 3
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -45,7 +48,8 @@ class Draft:
     target
         The final name.
     path
-        The name until then: hidden, in the same folder.
+        The name until then: hidden, in the same folder. A folder that a killed run has left so is
+        removed by the next draft of the same target.
 
     Raises
     ------
@@ -56,9 +60,8 @@ class Draft:
 
     def __init__(self, target: str | os.PathLike[str], *, folder: bool = False) -> None:
         self.target = Path(os.path.realpath(target))
-        # A name may have 255 bytes, four for a character at worst.
-        kept = self.target.name[:50]
-        self.path = self.target.with_name(f".{kept}.{secrets.token_hex(4)}.partial")
+        self.path = self._name(secrets.token_hex(4))
+        self._lock: int | None = None
         parent = self.target.parent
         if not parent.is_dir():
             raise SourceError(
@@ -75,7 +78,35 @@ class Draft:
             raise _refusal(self.target, os.strerror(errno.EACCES))
         if folder:
             with clear_of_disk(self.target):
-                self.path.mkdir()
+                self._make()
+
+    def _name(self, mark: str) -> Path:
+        """Name a draft of the target."""
+        # A name may have 255 bytes, four for a character at worst.
+        return self.target.with_name(f".{self.target.name[:50]}.{mark}.partial")
+
+    def _make(self) -> None:
+        """Make the folder and hold it, and remove those that a killed run has left behind."""
+        own = re.compile(re.escape(self._name("@").name).replace("@", "[0-9a-f]{8}"))
+        for one in self.target.parent.iterdir():
+            if own.fullmatch(one.name) and one.is_dir() and (lock := _held(one)) is not None:
+                _remove(one)
+                os.close(lock)
+        self.path.mkdir()
+        for _ in range(_TRIES):
+            self._lock = _held(self.path)
+            if self._lock is not None:
+                return
+            # Another run may have taken it for left behind, before it was held.
+            _remove(self.path)
+            self.path = self._name(secrets.token_hex(4))
+            self.path.mkdir()
+
+    def _let_go(self) -> None:
+        _remove(self.path)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def commit(self) -> None:
         """Flush everything to the disk and give it its name; what had the name is removed.
@@ -96,11 +127,11 @@ class Draft:
                 _swap(self.target, self.path)
                 raise
         # The swap has left here whatever had the name.
-        _remove(self.path)
+        self._let_go()
 
     def abort(self) -> None:
         """Remove the draft. What was there before is there still."""
-        _remove(self.path)
+        self._let_go()
 
 
 @contextmanager
@@ -262,6 +293,23 @@ def _exchange(one: Path, other: Path) -> bool:
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def _held(folder: Path) -> int | None:
+    """Hold a folder as long as this process lives and the handle is open; None where another does.
+
+    Where the file system knows no such locks, nobody can hold anything: nothing is removed then.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _remove(path: Path) -> None:
