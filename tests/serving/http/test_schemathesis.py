@@ -47,7 +47,7 @@ def run(folder: Path, port: int, *more: str) -> None:
 
 def test_the_document_holds(tmp_path: Path) -> None:
     with running.running(running.model()) as server:
-        run(tmp_path, server.port, "--phases", "examples,fuzzing", "--max-examples", "3")
+        run(tmp_path, server.port, "--phases", "examples,coverage,fuzzing", "--max-examples", "3")
         assert server.complaints() == []
 
 

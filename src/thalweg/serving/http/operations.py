@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from thalweg.serving.http.columns import Json
-from thalweg.serving.http.formats.inference import PASSED
+from thalweg.serving.http.formats.inference import HEADER, PASSED
 
 JSON: Final = "application/json"
+BINARY: Final = "application/octet-stream"
 
 ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("BadRequest", "The body or an option cannot be read."),
@@ -232,11 +233,30 @@ def open_inference(names: list[str]) -> Json:
         path, where = f"/v2/models/{{name}}{end}", [named, *more]
         shown = _get(f"v2_model{which}", tag, "Describe a model", told, None, 404)
         ready = _get(f"v2_model{which}_ready", tag, "Can a model answer", _ANY, None, 404, 503)
-        infer = _post(f"v2_infer{which}", "Answer tensors", asks, says, named, 422, tag)
+        infer = _binary(_post(f"v2_infer{which}", "Answer tensors", asks, says, named, 422, tag))
         found[path] = {"get": shown | {"parameters": where}}
         found[f"{path}/ready"] = {"get": ready | {"parameters": where}}
-        found[f"{path}/infer"] = {"post": infer | {"parameters": [*where, EXPLAIN]}}
+        where = [*where, EXPLAIN, {"name": HEADER, "in": "header", **_HEAD}]
+        found[f"{path}/infer"] = {"post": infer | {"parameters": where}}
     return found
+
+
+_HEAD: Final[Json] = {
+    "description": "Of how many bytes the JSON is, where the tensors' bytes follow it.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+
+
+def _binary(operation: Json) -> Json:
+    """Say of an operation that tensors may also come, and are given on request, as bytes."""
+    tensors: Json = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
+    body, responses = operation["requestBody"], operation["responses"]
+    given = responses["200"]
+    given = given | {"content": given["content"] | tensors, "headers": {HEADER: _HEAD}}
+    return operation | {
+        "requestBody": body | {"content": body["content"] | tensors},
+        "responses": responses | {"200": given},
+    }
 
 
 def health() -> Json:
