@@ -23,7 +23,7 @@ OWNERS = {
     "jinja2": ({"lab"}, {"lab", "data"}),
     "rich": ({"cli"}, {"cli"}),
     "typer": ({"cli"}, {"cli"}),
-    "numba": (set(), {"training"}),
+    "numba": ({"training"}, set()),
     "river": ({"training"}, {"stats", "training", "lab"}),
     "onnx": (set(), {"kinds", "models"}),
     "onnxscript": (set(), {"models"}),

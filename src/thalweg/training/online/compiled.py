@@ -7,6 +7,11 @@ from typing import Any, TypeVar, cast
 
 from thalweg.core.errors import not_installed
 
+try:
+    from numba import njit
+except ImportError:
+    raise not_installed("learning record by record", "numba", "online") from None
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -15,16 +20,7 @@ def compiled(function: _Function) -> _Function:
 
     Sums are taken in the order in which they are written, and nothing is fused: the same steps
     give the same bits, however they were cut into calls.
-
-    Raises
-    ------
-    OptionError
-        Where Numba is not installed.
     """
-    try:
-        from numba import njit
-    except ImportError:
-        raise not_installed("learning record by record", "numba", "online") from None
     try:
         return cast("_Function", njit(function, cache=True, error_model="numpy"))
     except RuntimeError:  # nowhere to keep it: compiled anew in each process

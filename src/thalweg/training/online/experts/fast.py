@@ -158,7 +158,6 @@ class Fast(Expert):
             columns=_zeros(0, width),
             units=_zeros(0, width),
             middle=middle,
-            mirror=np.ascontiguousarray(middle.T),
             last=_zeros(outputs, width),
             start=_zeros(outputs),
             shift=shift,
@@ -313,6 +312,8 @@ def _desk(net: Net) -> Desk:
     return Desk(
         places=np.zeros(touched, np.int64),
         values=_zeros(touched),
+        live=np.zeros(width, np.int64),
+        heights=_zeros(width),
         hat=_zeros(2, width),
         height=_zeros(2, width),
         back=_zeros(2, width),
