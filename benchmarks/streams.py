@@ -5,7 +5,8 @@
 
 ``catch-up``: Adult rows that lie in an embedded log, worked off, against ``predict`` on the same
 rows as one table, in turn, in one process. ``latency``: 1,000 events a second, each appended by
-itself by another process; from its append to when its prediction is in the log. ``memory``: 20
+itself by another process; from its append to when its prediction is in the log; by the model and
+by what it was compiled to. ``memory``: 20
 million events of 100,000 keys through sliding windows, the process's memory each second.
 ``malformed``: a million mutated JSON lines. Each prints a line of JSON.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -120,15 +122,17 @@ def feed(folder: str, data: str, rate: float, seconds: float) -> None:
 
 def latency(data: Path, out: Path, rate: float, seconds: float) -> Iterator[dict[str, Any]]:
     """Measure from append to prediction at a steady rate."""
-    for name in NETWORKS:
+    for name, compiled in itertools.product(NETWORKS, (False, True)):
         model = trained(data, out, name)
+        if compiled:
+            api.compile(model)
         for folder in ("live", "answers", "state"):
             shutil.rmtree(out / folder, ignore_errors=True)
         live = str(out / "live")
         feed(live, str(data), 10, 1)
         words = [sys.executable, "-m", "thalweg", "stream", str(model), "--from", f"log://{live}"]
         words += ["--to", f"log://{out / 'answers'}", "--state", str(out / "state")]
-        words += ["--start", "latest", "--json", "--quiet"]
+        words += ["--start", "latest", "--json", "--quiet", *(["--compiled"] if compiled else [])]
         stream = subprocess.Popen(words, env=ONE_THREAD, stdout=subprocess.PIPE, text=True)  # noqa: S603
         time.sleep(8)
         me = [sys.executable, __file__, "--feed", live, "--data", str(data)]
@@ -146,6 +150,7 @@ def latency(data: Path, out: Path, rate: float, seconds: float) -> Iterator[dict
         yield {
             "what": "latency",
             "network": name,
+            "compiled": compiled,
             "events_per_second": round(sent["sent"] / sent["seconds"]),
             "records": told["records"],
             **{key: round(one, 2) for key, one in told["latency_ms"].items()},

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thalweg.core.errors import not_installed
+from thalweg.core.errors import OptionError, not_installed
 
 if TYPE_CHECKING:
+    from thalweg.models.compiled import CompiledModel
     from thalweg.models.model import Model
 
 
@@ -31,6 +32,30 @@ def model_of(given: Any) -> Model:
     from thalweg.models.model import Model
 
     return given if isinstance(given, Model) else Model.load(Path(given))
+
+
+def predictor_of(given: Any, *, compiled: bool) -> Model | CompiledModel:
+    """Take what predicts: a model, or what it was compiled to.
+
+    Raises
+    ------
+    OptionError
+        Where the compiled form of a model is asked for that was not compiled, or never saved.
+    """
+    from thalweg.models.compiled import CompiledModel
+
+    if isinstance(given, CompiledModel):
+        return given
+    if not compiled:
+        return model_of(given)
+    folder = given if isinstance(given, str | Path) else given.path
+    if folder is None:
+        raise OptionError(
+            "the compiled form of a model that was never saved",
+            "a model's folder",
+            "Save it, and run: thalweg compile MODEL.",
+        )
+    return CompiledModel.load(Path(folder))
 
 
 def names_of(given: str | Sequence[str]) -> tuple[str, ...]:

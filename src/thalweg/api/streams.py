@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thalweg.api.given import model_of, names_of
+from thalweg.api.given import names_of, predictor_of
 from thalweg.core.durations import read_duration
 from thalweg.core.errors import OptionError
 from thalweg.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from thalweg.models.compiled import CompiledModel
     from thalweg.models.model import Model
     from thalweg.monitor.versions import Rolled
     from thalweg.serving.stream.lane import Tally
@@ -43,6 +44,7 @@ def pipeline(
     once: bool = False,
     start: str = "first",
     keep: bool = True,
+    compiled: bool = False,
     learn: bool = False,
     target: str | None = None,
     key: str | None = None,
@@ -104,6 +106,9 @@ def pipeline(
         ``first`` or ``latest``: where to begin the first time.
     keep
         Whether an event's own columns come before its prediction.
+    compiled
+        Whether what the model was compiled to answers (see `compile`): quicker for few events at
+        once, and without torch. It does not learn.
     learn
         Learn from labels as they come. A ``target`` without a model means it: then nothing was
         trained before, and everything is learned from the stream. A model without a target learns
@@ -137,6 +142,7 @@ def pipeline(
     OptionError
         Where options contradict each other or a duration cannot be read.
     """
+    from thalweg.models.compiled import CompiledModel
     from thalweg.serving.stream.pipeline import Pipeline
     from thalweg.serving.stream.work import ALERTS, DEAD, LATE, ROWS, WINDOWS, Clockwork
     from thalweg.stats.windows import WindowSpec
@@ -146,9 +152,11 @@ def pipeline(
         to, windows_to = None, to
     goals = {ROWS: to, WINDOWS: windows_to, LATE: late_to, DEAD: dead_letters, ALERTS: alerts_to}
     wishes = Wishes(detector, None, columns, names_of(drop), seed)
-    trained = None if model is None else model_of(model)
-    if trained is not None and trained.schema.features is not None:
-        own = trained.schema.features.time
+    predictor = None if model is None else predictor_of(model, compiled=compiled)
+    if predictor is None and compiled:
+        raise OptionError("compiled without a model", "the model that was compiled", "Name MODEL.")
+    if predictor is not None and predictor.schema.features is not None:
+        own = predictor.schema.features.time
         if time not in {None, own}:
             raise OptionError(
                 f"time is {time!r} for a model whose windowed features go by {own!r}",
@@ -156,10 +164,11 @@ def pipeline(
                 "Leave it out.",
             )
         time = own
-    follows = learn and trained is not None and trained.task == "anomaly" and target is None
+    task = None if predictor is None else predictor.decoder.task
+    follows = learn and task == "anomaly" and target is None
     lessons = None
     if (learn or target) and not follows:
-        lessons = _lessons(trained, wishes, target, key, labels, wait)
+        lessons = _lessons(_learnable(predictor), wishes, target, key, labels, wait)
     asked = {
         "key": key is not None,
         "labels": labels is not None,
@@ -175,18 +184,24 @@ def pipeline(
             f"{idle[0]} together with learning",
             "Add --learn, or --target COLUMN without a model.",
         )
-    if trained is None and lessons is None and window is None and session is None:
+    if predictor is None and lessons is None and window is None and session is None:
         raise OptionError(
             "neither a model nor a target nor windows",
             "something to do with the events",
             "Name a MODEL, or add --target COLUMN to learn from nothing, or --window 1m.",
+        )
+    if alerts_to is not None and isinstance(predictor, CompiledModel) and predictor.schema.wide:
+        raise OptionError(
+            "alerts of a compiled model that reads texts, pictures or sounds",
+            "the model itself, whose embedding is watched",
+            "Leave out --compiled, or --alerts-to.",
         )
     if start not in {"first", "latest"}:
         raise OptionError(f"start is {start!r}", "first or latest")
     return Pipeline(
         source,
         {name: uri for name, uri in goals.items() if uri is not None},
-        trained,
+        predictor,
         WindowSpec.asked(
             window, slide, session, tuple(by), None if measure is None else tuple(measure)
         ),
@@ -201,6 +216,19 @@ def pipeline(
         lessons=lessons,
         follows=follows,
     )
+
+
+def _learnable(predictor: Model | CompiledModel | None) -> Model | None:
+    """Refuse to learn with what a model was compiled to."""
+    from thalweg.models.compiled import CompiledModel
+
+    if isinstance(predictor, CompiledModel):
+        raise OptionError(
+            "learning with a compiled model",
+            "the model itself, which can learn",
+            "Leave out --compiled, or --learn.",
+        )
+    return predictor
 
 
 def _lessons(

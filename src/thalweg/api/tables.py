@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thalweg.api.given import model_of, names_of
+from thalweg.api.given import model_of, names_of, predictor_of
 from thalweg.core.errors import OptionError
 from thalweg.core.progress import Progress, Silent
 
@@ -149,6 +149,7 @@ def predict(
     *,
     to: str | Path | None = None,
     keep: bool = True,
+    compiled: bool = False,
     files: str | Path | None = None,
     progress: Progress | None = None,
 ) -> pa.Table:
@@ -166,6 +167,9 @@ def predict(
         go to a file of that name with ``.rejects.ndjson`` behind.
     keep
         Whether the source's own columns come before the prediction's.
+    compiled
+        Whether what the model was compiled to answers (see `compile`): without torch, and within
+        1e-5 of the model.
     files
         The folder that paths of pictures and sounds are meant from; see `train`.
     progress
@@ -180,7 +184,7 @@ def predict(
     from thalweg.serving.batch import predict_all
     from thalweg.sources import open_source
 
-    loaded, progress = model_of(model), progress or Silent()
+    loaded, progress = predictor_of(model, compiled=compiled), progress or Silent()
     with featured(open_source(source, files=files), loaded.schema.features, progress) as rows:
         return predict_all(loaded, rows, to, progress, keep=keep)
 

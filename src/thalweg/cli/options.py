@@ -207,6 +207,14 @@ Keep = Annotated[
     bool,
     typer.Option("--keep/--no-keep", help="Whether SOURCE's own columns are written too."),
 ]
+Compiled = Annotated[
+    bool,
+    typer.Option(
+        "--compiled",
+        help="Answer with what thalweg compile made of MODEL: without torch, and quicker for few "
+        "rows at once.",
+    ),
+]
 Html = Annotated[
     str | None,
     typer.Option("--html", metavar="FILE", help="Write it as a page too."),

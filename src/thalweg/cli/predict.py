@@ -20,6 +20,7 @@ def predict(
     query: options.Query = None,
     to: options.Sink = None,
     keep: options.Keep = True,
+    compiled: options.Compiled = False,
     files: options.Files = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -42,7 +43,9 @@ def predict(
     asked = with_query(source, query)
     written = None if to is None else without_secrets(to)
     with watching(quiet=quiet) as progress:
-        found = api.predict(model, asked, to=to, keep=keep, files=files, progress=progress)
+        found = api.predict(
+            model, asked, to=to, keep=keep, compiled=compiled, files=files, progress=progress
+        )
     if as_json:
         told = {
             "rows": _counted(found),

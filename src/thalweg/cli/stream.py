@@ -10,6 +10,7 @@ def stream(
     to: options.StreamSink,
     *,
     model: options.LiveModel = None,
+    compiled: options.Compiled = False,
     learn: options.Learn = False,
     target: options.LiveTarget = None,
     key: options.Key = None,
@@ -57,6 +58,7 @@ def stream(
     pipeline = api.pipeline(
         source,
         model=model,
+        compiled=compiled,
         to=to,
         window=window,
         slide=slide,

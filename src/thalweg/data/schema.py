@@ -31,7 +31,12 @@ NO_TARGET: Final = "no usable target"
 UNKNOWN: Final = "a class that was never trained on"
 CLEANED: Final = "set aside by a cleaning option"
 
-_FLAT: Final = frozenset((pa.string(), pa.large_string(), pa.float64(), pa.int64(), pa.bool_()))
+_FLAT_KINDS: Final = frozenset(("number", "category", "boolean", "datetime", "vector"))
+"""Kinds whose cells are numbers, or values out of a list, as they come."""
+
+_FLAT_TYPES: Final = frozenset(
+    (pa.string(), pa.large_string(), pa.float64(), pa.int64(), pa.bool_())
+)
 
 MOST_BYTES: Final = 2**31 - 1
 """How much text Arrow's usual text array can hold."""
@@ -225,6 +230,11 @@ class Schema:
         """Group the columns by kind, in the order of the list of kinds."""
         groups = {kind: [c for c in self.columns if c.kind == kind] for kind in KINDS}
         return {kind: columns for kind, columns in groups.items() if columns}
+
+    @property
+    def wide(self) -> bool:
+        """Whether some column holds more than flat values: its embedding is worth a look."""
+        return any(kind not in _FLAT_KINDS for kind in self.by_kind())
 
     def encode(self, rows: pa.RecordBatch | pa.Table, folder: Path | None = None) -> Rows:
         """Clean and encode rows.
@@ -423,7 +433,7 @@ def _require_computed(features: Features, wanted: Sequence[str], there: Sequence
 
 def _require_cells(name: str, array: pa.Array, holds: frozenset[Holds]) -> None:
     """Refuse cells that hold more than their kind reads."""
-    if array.type in _FLAT:
+    if array.type in _FLAT_TYPES:
         return
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     fits = "lists" in holds if is_list(kind) else not pa.types.is_nested(kind)

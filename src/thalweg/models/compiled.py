@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self, final
 
@@ -19,6 +20,7 @@ from thalweg.models import artifact
 from thalweg.models.calibration import Calibration
 from thalweg.models.decoder import Answers, Decoder, Prediction
 from thalweg.models.graphfile import refusal
+from thalweg.stats.drift.reference import Reference
 
 META: Final = "thalweg"
 """Under which name a graph says what it is, as JSON."""
@@ -103,6 +105,8 @@ class CompiledModel:
         The bytes of the ONNX file.
     threads
         How many threads one run may use.
+    reference
+        What the columns looked like in the training rows, as JSON; None where that is not known.
 
     Attributes
     ----------
@@ -129,11 +133,13 @@ class CompiledModel:
         precision: str,
         graph: bytes,
         threads: int = 1,
+        reference: Mapping[str, Any] | None = None,
     ) -> None:
         self.schema = schema
         self.decoder = Decoder(schema, calibration)
         self.identity = identity
         self.precision = precision
+        self._reference = reference
         self._session = _session(graph, threads)
         _require_own(self._session, schema, identity)
         self._outputs = [one.name for one in self._session.get_outputs()]
@@ -170,10 +176,25 @@ class CompiledModel:
             schema = Schema.from_json(facts["schema"])
             calibration = Calibration.model_validate(facts["calibration"])
             identity = artifact.identity(facts)
-            return cls(schema, calibration, identity, precision, graph, threads)
+            reference = facts.get("reference")
+            return cls(schema, calibration, identity, precision, graph, threads, reference)
         except _UNFIT as error:
             first = (str(error) or type(error).__name__).splitlines()[0]
             raise _unfit(f"{folder} is no model that this version can read ({first})") from None
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """What the columns looked like in the training rows; drift alone asks for it.
+
+        Raises
+        ------
+        ArtifactError
+            Where it is not what this version writes.
+        """
+        try:
+            return None if self._reference is None else Reference.model_validate(self._reference)
+        except ValueError as error:
+            raise _unfit(f"the model's reference cannot be read ({error})") from None
 
     @property
     def columns(self) -> list[str]:

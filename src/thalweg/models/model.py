@@ -27,9 +27,6 @@ from thalweg.models.recipe import Recipe
 from thalweg.models.record import Evaluation, Rows, Training
 from thalweg.stats.drift.reference import Reference
 
-FLAT: Final = frozenset(("number", "category", "boolean", "datetime", "vector"))
-"""Kinds whose cells are numbers, or values out of a list, as they come."""
-
 # What a description that is whole but not ours may end in. It is a stranger's until it is read.
 _UNFIT: Final = (
     ArithmeticError,
@@ -135,11 +132,6 @@ class Model:
         answers = self.answers(Arrays(encoded.fields))
         cells = unreadable_cells(self.schema, encoded)
         return self.decoder.prediction(answers, encoded.dropped, cells, encoded.refused)
-
-    @property
-    def wide(self) -> bool:
-        """Whether it reads more than flat values: then what it makes of rows is worth a look."""
-        return any(kind not in FLAT for kind in self.schema.by_kind())
 
     def embedded(self, rows: pa.RecordBatch | pa.Table) -> NDArray[np.float32]:
         """Give what the network makes of raw rows [N] before it answers, float32 [N, D]."""

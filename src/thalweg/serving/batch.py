@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +20,15 @@ from thalweg.data.features.source import FeaturedSource
 from thalweg.data.passes import batch_rows, row_bytes, told
 from thalweg.data.schema import CLEANED, require
 from thalweg.models.decoder import Prediction
-from thalweg.models.model import Model
 from thalweg.serving.answers import answered
 from thalweg.sources import Reject, Source, open_sink
 from thalweg.sources.memory import MemorySource
 from thalweg.sources.paths import shown
 from thalweg.sources.sinks import beside, decoded, draft, remove
+
+if TYPE_CHECKING:
+    from thalweg.models.compiled import CompiledModel
+    from thalweg.models.model import Model
 
 ROWS: Final = 65_536
 
@@ -66,7 +69,12 @@ class Tally:
 
 
 def predict(
-    model: Model, source: Source, tally: Tally, progress: Progress, *, keep: bool = True
+    model: Model | CompiledModel,
+    source: Source,
+    tally: Tally,
+    progress: Progress,
+    *,
+    keep: bool = True,
 ) -> Iterator[pa.RecordBatch]:
     """Predict a source's rows in order, in constant memory.
 
@@ -178,7 +186,12 @@ def _rejects_file(path: str) -> Iterator[Callable[[Iterable[Reject]], None]]:
 
 
 def predict_all(
-    model: Model, source: Source, to: str | Path | None, progress: Progress, *, keep: bool = True
+    model: Model | CompiledModel,
+    source: Source,
+    to: str | Path | None,
+    progress: Progress,
+    *,
+    keep: bool = True,
 ) -> pa.Table:
     """Predict a source into a table, or into a file.
 

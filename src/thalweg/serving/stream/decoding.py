@@ -161,15 +161,7 @@ class Decoder:
     def _few(self, payloads: pa.Array) -> pa.RecordBatch | None:
         """Read a few objects one by one; nothing where one of them is not as it should be."""
         try:
-            found = [
-                json.loads(
-                    one.decode(),
-                    object_pairs_hook=_once,
-                    parse_float=_finite,
-                    parse_constant=_refuse,
-                )
-                for one in payloads.to_pylist()
-            ]
+            found = [_OBJECTS.decode(one.decode()) for one in payloads.to_pylist()]
             plain = all(
                 {type(row.get(name)) for row in found} <= _PLAIN[kind]
                 for name, kind in self.types.items()
@@ -423,3 +415,8 @@ def _finite(text: str) -> float:
 def _refuse(constant: str) -> float:
     """Refuse NaN and Infinity, which Python reads but JSON has not."""
     raise ValueError(f"{constant} is no JSON")
+
+
+_OBJECTS: Final = json.JSONDecoder(
+    object_pairs_hook=_once, parse_float=_finite, parse_constant=_refuse
+)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from thalweg.monitor.tail import Tail
 
 if TYPE_CHECKING:
+    from thalweg.models.compiled import CompiledModel
     from thalweg.models.decoder import Prediction
     from thalweg.models.model import Model
 
@@ -28,12 +29,13 @@ class Oddness:
         The model: where its tail begins, and how rare an anomaly is.
     """
 
-    def __init__(self, model: Model) -> None:
-        threshold = model.calibration.threshold
+    def __init__(self, model: Model | CompiledModel) -> None:
+        calibration = model.decoder.calibration
+        threshold = calibration.threshold
         if not isinstance(threshold, float):
             raise AssertionError
         self._threshold = threshold
-        self._tail = Tail(model.calibration.tail, threshold)
+        self._tail = Tail(calibration.tail, threshold)
 
     def take(self, prediction: Prediction) -> Prediction:
         """Say anew how likely each score is, and which rows are odd; learn from the scores."""

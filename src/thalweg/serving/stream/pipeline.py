@@ -19,6 +19,7 @@ from thalweg.sources.streams.joined import Joined
 from thalweg.stats.windows.spec import WindowSpec
 
 if TYPE_CHECKING:
+    from thalweg.models.compiled import CompiledModel
     from thalweg.models.model import Model
 
 STATES: Final = "thalweg-state"
@@ -38,7 +39,7 @@ class Pipeline:
         What comes out (``rows``, ``windows``, ``late``, ``dead``) -> the URI that it goes to.
         Late rows and dead letters go to logs in the state's folder by default.
     model
-        Predicts; None for windows alone.
+        Predicts, as it is or compiled; None for windows alone.
     windows
         Which windows; None for none.
     clockwork
@@ -66,7 +67,7 @@ class Pipeline:
 
     source: str
     outlets: Mapping[str, str]
-    model: Model | None = None
+    model: Model | CompiledModel | None = None
     windows: WindowSpec | None = None
     clockwork: Clockwork = field(default_factory=Clockwork)
     state: Path | None = None
@@ -83,6 +84,13 @@ class Pipeline:
     def predicts(self) -> bool:
         """Whether events are predicted."""
         return self.model is not None or self.lessons is not None
+
+    @property
+    def trained(self) -> Model | None:
+        """The model itself; None where what it was compiled to predicts."""
+        from thalweg.models.compiled import CompiledModel
+
+        return None if isinstance(self.model, CompiledModel) else self.model
 
     @property
     def watched(self) -> bool:

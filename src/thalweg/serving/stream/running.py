@@ -122,17 +122,18 @@ def _work(
 
         versions = Versions(pipeline.folder / VERSIONS)
         beginning = None if plan.cold is None else Beginning.from_json(plan.cold)
-        learning = Learning(lessons, folder, versions, pipeline.model, beginning)
+        learning = Learning(lessons, folder, versions, pipeline.trained, beginning)
         if isinstance(stream, Joined):
             own = {name: plan.types[name] for name in (lessons.key, lessons.target) if name}
             second = stream.second
             labels = Decoder(own, second.format, second.columns, second.separator)
-    vigil = None
+    vigil, looked = None, None
     if pipeline.watched:
-        model = pipeline.model
+        model, trained = pipeline.model, pipeline.trained
         inputs = [] if model is None else model.schema.names
         inputs = inputs if learning is None else learning.learner.schema.names
         vigil = Vigil(inputs, None if model is None else model.reference)
+        looked = trained if trained is not None and trained.schema.wide else None
     oddness = None
     if pipeline.follows and pipeline.model is not None:
         oddness = Oddness(pipeline.model)
@@ -145,6 +146,7 @@ def _work(
         learning=learning,
         labels=labels,
         vigil=vigil,
+        looked=looked,
         oddness=oddness,
         keep=pipeline.keep,
     )

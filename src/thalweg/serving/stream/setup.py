@@ -246,7 +246,7 @@ def _own_types(pipeline: Pipeline) -> dict[str, ColumnType]:
                 own[name] = "number" if kinds[name] == "number" else "text"
     if pipeline.lessons is not None:
         if pipeline.model is not None:
-            numbers = pipeline.model.task == "regression"
+            numbers = pipeline.model.decoder.task == "regression"
             own[pipeline.lessons.target] = "number" if numbers else "text"
         if pipeline.lessons.key is not None:
             own[pipeline.lessons.key] = "text"

@@ -40,6 +40,7 @@ from thalweg.stats.windows.spec import WindowSpec
 from thalweg.stats.windows.watermark import Watermark
 
 if TYPE_CHECKING:
+    from thalweg.models.compiled import CompiledModel
     from thalweg.models.model import Model
     from thalweg.serving.stream.learning import Learning
     from thalweg.training.online.record import Standing
@@ -141,6 +142,8 @@ class Work:
         Reads payloads of partitions with labels alone.
     vigil
         Watches for drift; None for nobody.
+    looked
+        The model whose embedding is watched too; None: columns alone are.
     oddness
         Says anew what is odd; None: the model's own threshold does.
     keep
@@ -151,13 +154,14 @@ class Work:
         self,
         decoder: Decoder,
         clockwork: Clockwork,
-        model: Model | None = None,
+        model: Model | CompiledModel | None = None,
         windows: WindowSpec | None = None,
         partitions: Sequence[str] = (),
         *,
         learning: Learning | None = None,
         labels: Decoder | None = None,
         vigil: Vigil | None = None,
+        looked: Model | None = None,
         oddness: Oddness | None = None,
         keep: bool = True,
     ) -> None:
@@ -165,6 +169,7 @@ class Work:
         self._learning = learning
         self._labels = labels
         self._vigil = vigil
+        self._looked = looked
         self._oddness = oddness
         self._clockwork = clockwork
         self._model = model
@@ -489,8 +494,7 @@ class Work:
         model = self._model
         if model is None or not len(rows.times):
             return None
-        looked = self._vigil is not None and model.wide
-        vectors = model.embedded(rows.rows) if looked else None
+        vectors = None if self._looked is None else self._looked.embedded(rows.rows)
         prediction = model.predict(rows.rows)
         if self._oddness is not None:
             prediction = self._oddness.take(prediction)

@@ -161,7 +161,7 @@ class Learner:
         }
         self._scale = 0.0  # of the errors of numbers: what the detector sees is relative to it
         self._apart: list[NDArray[np.float64]] = []  # these errors since the last look
-        self._wide = model is not None and model.wide
+        self._wide = model is not None and model.schema.wide
         self._vectors: NDArray[np.float32] | None = None  # of the rows at hand
         self.seen = 0
         """How many labels have come."""
