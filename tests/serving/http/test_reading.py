@@ -18,8 +18,9 @@ from pretended import Pretended, homes, pretended
 from thalweg.models.compiled import Feed
 from thalweg.serving.http import reading
 from thalweg.serving.http.question import Question
-from thalweg.serving.http.reading import MOST_NAMED, Reader, answer
+from thalweg.serving.http.reading import Reader, answer
 from thalweg.serving.http.refusal import BodyError
+from thalweg.serving.http.remarks import MOST_NAMED, shown
 from thalweg.sources import open_source
 
 MODEL = homes()
@@ -389,7 +390,7 @@ def test_a_list_of_such_cells_is_quoted(shop: Pretended) -> None:
 
 def test_what_has_no_text_is_quoted_all_the_same() -> None:
     interval = pa.scalar((1, 2, 3), pa.month_day_nano_interval())
-    assert reading._shown(interval) == "what has no text"
+    assert shown(interval) == "what has no text"
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(1)])

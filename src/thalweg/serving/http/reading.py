@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 import pyarrow as pa
@@ -23,20 +22,8 @@ from thalweg.serving.http.cells import columns_of, faults, plain_column
 from thalweg.serving.http.feeds import joined
 from thalweg.serving.http.question import Answer, Question
 from thalweg.serving.http.refusal import BodyError
-from thalweg.stats.arrays import is_bytes, is_list, sort_of
+from thalweg.serving.http.remarks import ROW, Notes, Remarks, shown
 
-MOST_NAMED: Final = 8
-"""So many columns that a row lacks, or has and should not, are named; the others are counted."""
-
-MOST_QUOTED: Final = 40
-"""So many characters of a cell are told back."""
-
-MOST_GUESSED: Final = 32
-"""For so many unknown columns of a request a near name is looked for."""
-
-ROW: Final = 'an object: {"column": cell, ...}'
-
-_STRANGE: Final = "a row without any of the model's columns"
 _MOST_FED: Final = 1 << 28  # bytes of a request's rows as the graph reads them
 _NO_FILE: Final = (
     "a path, and no file of the server is read: send the bytes as base64 text, or a data: URI"
@@ -76,10 +63,7 @@ class Reader:
         self.model = model
         schema = model.schema
         self._names = list(model.columns)
-        self.names = self._wanted = frozenset(self._names)
-        told = [schema.target.name] if schema.target else []
-        told += [schema.truth.column] if schema.truth else []
-        self._passed = self._wanted | {*told, *(one.name for one in schema.ignored)}
+        self.names = frozenset(self._names)
         holds = {column.name: KINDS[column.kind].holds for column in schema.columns}
         self.holds = {name: holds.get(name, frozenset()) for name in self._names}
         by_kind = schema.by_kind()
@@ -87,11 +71,7 @@ class Reader:
         self.holds_bytes = any("bytes" in holds for holds in self.holds.values())
         self._bytes = self._row_bytes()
         self._attaching = [c.name for c in schema.columns if KINDS[c.kind].attaches]
-        self._levels = [
-            (column.name, place, frozenset(("", *column.state.levels)))  # type: ignore[attr-defined]
-            for place, column in enumerate(by_kind.get("category", ()))
-            if column.state.levels  # type: ignore[attr-defined]
-        ]
+        self._remarks = Remarks(model)
 
     def rows(self, rows: Sequence[object]) -> Question:
         """Read JSON rows.
@@ -119,11 +99,11 @@ class Reader:
         feed = self.model.quick(rows)
         if feed is None:
             return None
-        notes = _Notes(len(rows))
-        self._look(feed, notes, lambda name, place: rows[place].get(name))
+        notes = Notes(len(rows))
+        self._remarks.look(feed, notes, lambda name, place: rows[place].get(name))
         layouts = set(map(tuple, rows))
-        if len(layouts) > 1 or self._wanted != set(next(iter(layouts))):
-            self._compare(rows, layouts, notes)
+        if len(layouts) > 1 or self.names != set(next(iter(layouts))):
+            self._remarks.compare(rows, layouts, notes)
         return Question(len(rows), feed, None, notes.errors, notes.warnings, notes.unseen)
 
     def _carefully(self, rows: Sequence[object]) -> Question:
@@ -153,10 +133,10 @@ class Reader:
             places, own = places[stays], [own[at] for at in stays]
         if feed is None:
             return _nothing(len(rows), errors)
-        notes = _Notes(len(own))
-        self._look(feed, notes, lambda name, place: own[place].get(name))
-        self._compare(own, set(map(tuple, own)), notes)
-        self._set_aside(feed, notes)
+        notes = Notes(len(own))
+        self._remarks.look(feed, notes, lambda name, place: own[place].get(name))
+        self._remarks.compare(own, set(map(tuple, own)), notes)
+        self._remarks.set_aside(feed, notes)
         return _placed(len(rows), feed, places, errors, notes)
 
     def _fed(self, rows: Sequence[Mapping[str, object]]) -> tuple[Feed | None, dict[int, str]]:
@@ -218,8 +198,8 @@ class Reader:
         self._require_room(count)
         names = rows.schema.names
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
-        notes = _Notes(count)
-        twice = {name for name, times in Counter(names).items() if times > 1} & self._wanted
+        notes = Notes(count)
+        twice = {name for name, times in Counter(names).items() if times > 1} & self.names
         if twice:
             raise BodyError(
                 f"column {min(twice)!r} is there twice", "a name for each column", status=422
@@ -234,93 +214,10 @@ class Reader:
                 gone = np.isin(np.arange(count), places)
                 cells[name] = pc.if_else(gone, None, cells[name])
         feed = self._feed(pa.Table.from_pydict(cells).combine_chunks())
-        self._look(feed, notes, lambda name, place: _shown(cells[name][place]))
-        self._compare_names(count, names, notes)
-        self._set_aside(feed, notes)
+        self._remarks.look(feed, notes, lambda name, place: shown(cells[name][place]))
+        self._remarks.compare_names(count, names, notes)
+        self._remarks.set_aside(feed, notes)
         return _placed(count, feed, None, {}, notes)
-
-    def _compare_names(self, rows: int, names: Sequence[str], notes: _Notes) -> None:
-        """Say of all rows [N] which columns they lack, and which they should not have."""
-        if self._wanted.isdisjoint(names):
-            notes.errors |= dict.fromkeys(range(rows), f"{_STRANGE}; expected {ROW}")
-        elif self._wanted != set(names) and (told := self._told(names, {})):
-            notes.say_all(told)
-
-    def _compare(
-        self,
-        rows: Sequence[Mapping[str, object]],
-        layouts: Iterable[tuple[str, ...]],
-        notes: _Notes,
-    ) -> None:
-        """Say of each row which columns it lacks, and which it should not have."""
-        guessed: dict[str, str] = {}
-        told = {layout: self._told(layout, guessed) for layout in layouts}
-        if not any(told.values()):
-            return
-        nothing = {layout for layout in told if self._wanted.isdisjoint(layout)}
-        for place, layout in enumerate(map(tuple, rows)):
-            if layout in nothing:
-                notes.errors[place] = f"{_STRANGE}; expected {ROW}"
-            elif told[layout]:
-                notes.say(place, *told[layout])
-
-    def _told(self, names: Sequence[str], guessed: dict[str, str]) -> tuple[str, ...]:
-        """Put into words what is amiss about the columns of a row."""
-        has = set(names)
-        missing = [name for name in self._names if name not in has]
-        unknown = [name for name in names if name not in self._passed]
-        said = []
-        for name in unknown[:MOST_NAMED]:
-            if name not in guessed:
-                tries = missing if len(guessed) < MOST_GUESSED else []
-                close = get_close_matches(name[:100], tries, n=1, cutoff=0.6)
-                mend = f"; did you mean {close[0]!r}?" if close else ""
-                guessed[name] = f"column {_quoted(name)} is not known to the model{mend}"
-            said.append(guessed[name])
-        if len(unknown) > MOST_NAMED:
-            said.append(f"{len(unknown) - MOST_NAMED} more columns are not known to the model")
-        said += [f"column {name!r} is missing" for name in missing[:MOST_NAMED]]
-        if len(missing) > MOST_NAMED:
-            said.append(f"{len(missing) - MOST_NAMED} more columns are missing")
-        return tuple(said)
-
-    def _look(self, feed: Feed, notes: _Notes, cell: Any) -> None:
-        """Say which cells could not be read, and which values were never seen."""
-        for name in self._names if feed.unreadable else ():
-            mask = feed.unreadable.get(name)
-            for place in () if mask is None else np.flatnonzero(mask).tolist():
-                notes.say(
-                    place,
-                    f"column {name!r}: {_quoted(cell(name, place))} cannot be read; "
-                    "taken as missing",
-                )
-        raw = feed.inputs.get("category")
-        if raw is not None:
-            columns = raw.T.tolist()
-            for name, column, levels in self._levels:
-                texts = columns[column]
-                if levels.issuperset(texts):
-                    continue
-                for place, text in enumerate(texts):
-                    if text not in levels:
-                        notes.unseen[name] += 1
-                        notes.say(
-                            place,
-                            f"column {name!r}: {_quoted(cell(name, place))} was never, or hardly "
-                            "ever, seen in training",
-                        )
-
-    @staticmethod
-    def _set_aside(feed: Feed, notes: _Notes) -> None:
-        """Say why rows have no answer though they could be read."""
-        if not feed.dropped.any():
-            return
-        for why, mask in feed.refused.items():
-            name, _, reason = why.rpartition(": ")
-            for place in np.flatnonzero(mask).tolist():
-                notes.errors.setdefault(place, f"column {name!r}: {reason}")
-        for place in np.flatnonzero(feed.dropped).tolist():
-            notes.errors.setdefault(place, CLEANED)
 
 
 def answer(
@@ -352,29 +249,6 @@ def answer(
     return Answer(name, model.identity, question, model.decoder, run, errors, contributions)
 
 
-@final
-class _Notes:
-    """What there is to say of rows [N]: why some have no answer, and what is amiss about others."""
-
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self.errors: dict[int, str] = {}
-        self.warnings: dict[int, tuple[str, ...]] = {}
-        self.unseen: Counter[str] = Counter()
-
-    def say(self, place: int, *told: str) -> None:
-        """Add to what is said of a row."""
-        self.warnings[place] = (*self.warnings.get(place, ()), *told)
-
-    def say_all(self, told: tuple[str, ...]) -> None:
-        """Say of all rows the same."""
-        if self.warnings:
-            for place in range(self._rows):
-                self.say(place, *told)
-        else:
-            self.warnings = dict.fromkeys(range(self._rows), told)
-
-
 def _require_rows(count: int) -> None:
     if not count:
         raise BodyError("a request without rows", "one row or more", status=422)
@@ -401,41 +275,6 @@ def _called(value: object) -> str:
     return words.get(type(value), "a number" if isinstance(value, int | float) else "no object")
 
 
-def _quoted(cell: object) -> str:
-    """Quote a cell, but no more of it than one can look at."""
-    if isinstance(cell, str | bytes):
-        short = cell[: MOST_QUOTED - 2]
-        quoted = repr(short)[:MOST_QUOTED]
-        return quoted if len(short) == len(cell) else quoted[: MOST_QUOTED - 1] + "…"
-    if isinstance(cell, int) and cell.bit_length() > 128:
-        return "a whole number beyond 128 bits"
-    told = repr(cell)
-    return told if len(told) <= MOST_QUOTED else told[: MOST_QUOTED - 1] + "…"
-
-
-def _shown(cell: pa.Scalar) -> object:
-    """Give an Arrow cell as it is quoted: of what Python may not hold, such as times, the text."""
-    if isinstance(cell, pa.DictionaryScalar):
-        cell = cell.value
-    kind = cell.type
-    types = pa.types
-    if not cell.is_valid:
-        return None
-    if is_list(kind):
-        return [_shown(item) for item in cell.values[:MOST_QUOTED]]
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
-        return cell.as_py()
-    if sort_of(kind) == "text" or is_bytes(kind):
-        return cell.as_py()
-    try:
-        # Of a zone that nobody knows the instant is told.
-        zoned = types.is_timestamp(kind) and kind.tz is not None
-        instant = cell.cast(pa.timestamp(kind.unit)) if zoned else cell
-        return str(instant.cast(pa.string()).as_py()) + "Z" * zoned
-    except (pa.ArrowException, ValueError):
-        return "what has no text"
-
-
 def _nothing(rows: int, errors: Mapping[int, str]) -> Question:
     """Give the question that asks nothing: every row is wrong."""
     none = np.zeros(0, dtype=np.bool_)
@@ -447,7 +286,7 @@ def _placed(
     feed: Feed,
     places: NDArray[np.int64] | None,
     errors: Mapping[int, str],
-    notes: _Notes,
+    notes: Notes,
 ) -> Question:
     """Put what is said of rows [M] to their places among those that were sent."""
     if places is None or len(places) == rows:
