@@ -33,6 +33,7 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg import api
+from thalweg.sources.streams import open_stream
 from thalweg.sources.streams.base import Writer
 from thalweg.sources.streams.log import LogPublisher
 from thalweg.sources.streams.payloads import payloads_of
@@ -103,11 +104,12 @@ def catch_up(data: Path, out: Path, rows: int, rounds: int) -> Iterator[dict[str
             }
 
 
-def feed(folder: str, data: str, rate: float, seconds: float) -> None:
-    """Append one event at a time at a steady rate (a process of its own)."""
+def feed(folder: str, data: str, rate: float, seconds: float) -> dict[str, float]:
+    """Append one event at a time at a steady rate."""
     rows = adult(Path(data)).to_arrow().combine_chunks().to_batches()[0]
     payloads = payloads_of(rows, "json")
-    publisher = LogPublisher(f"log://{folder}", Writer("feeder", "0"))
+    writer = Writer(f"feeder-{time.time_ns()}", "0")  # what one wrote before is passed over
+    publisher = LogPublisher(f"log://{folder}", writer)
     publisher.resume(1)
     begun = time.perf_counter()
     for number in range(int(rate * seconds)):
@@ -116,8 +118,13 @@ def feed(folder: str, data: str, rate: float, seconds: float) -> None:
             time.sleep(wait)
         publisher.send(number + 1, payloads.slice(number % len(payloads), 1))
         publisher.flush({})
-    took = time.perf_counter() - begun
-    sys.stdout.write(json.dumps({"sent": int(rate * seconds), "seconds": took}))
+    return {"sent": int(rate * seconds), "seconds": time.perf_counter() - begun}
+
+
+def answers(folder: Path) -> bool:
+    """Say whether a log has anything."""
+    with open_stream(f"log://{folder}", folder.parent) as log:
+        return any(log.newest(name) is not None for name in log.partitions())
 
 
 def latency(data: Path, out: Path, rate: float, seconds: float) -> Iterator[dict[str, Any]]:
@@ -129,12 +136,15 @@ def latency(data: Path, out: Path, rate: float, seconds: float) -> Iterator[dict
         for folder in ("live", "answers", "state"):
             shutil.rmtree(out / folder, ignore_errors=True)
         live = str(out / "live")
-        feed(live, str(data), 10, 1)
+        feed(live, str(data), 10, 0.1)
         words = [sys.executable, "-m", "thalweg", "stream", str(model), "--from", f"log://{live}"]
         words += ["--to", f"log://{out / 'answers'}", "--state", str(out / "state")]
         words += ["--start", "latest", "--json", "--quiet", *(["--compiled"] if compiled else [])]
         stream = subprocess.Popen(words, env=ONE_THREAD, stdout=subprocess.PIPE, text=True)  # noqa: S603
-        time.sleep(8)
+        while not (out / "answers").exists() or not answers(out / "answers"):
+            time.sleep(1)
+            feed(live, str(data), 10, 0.1)
+        time.sleep(2)
         me = [sys.executable, __file__, "--feed", live, "--data", str(data)]
         fed = subprocess.run(  # noqa: S603
             [*me, "--rate", str(rate), "--seconds", str(seconds)],
@@ -302,7 +312,7 @@ def main() -> None:
     parser.add_argument("--feed", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.feed:
-        feed(given.feed, str(given.data), given.rate, given.seconds)
+        print(json.dumps(feed(given.feed, str(given.data), given.rate, given.seconds)))
         return
     import torch
 

@@ -179,6 +179,17 @@ def test_what_is_loaded_answers_alike(folder: Path) -> None:
     assert math.isclose(check(model, loaded, table(50)).largest, 0, abs_tol=CLOSE)
 
 
+def test_what_the_training_rows_looked_like_is_read_when_it_is_asked_for(folder: Path) -> None:
+    model, loaded = Model.load(folder), CompiledModel.load(folder)
+    assert loaded.reference == model.reference
+    own, content = graph("grade")
+    parts = (own.schema, own.calibration, own.identity, "float32", content, 1)
+    assert CompiledModel(*parts).reference is None
+    odd = CompiledModel(*parts, {"columns": 3})
+    with pytest.raises(ArtifactError, match="the model's reference cannot be read"):
+        _ = odd.reference
+
+
 def test_a_model_that_is_not_compiled_says_how(folder: Path, tmp_path: Path) -> None:
     pair("grade")[0].save(tmp_path / "plain")
     with pytest.raises(OptionError, match=r"is not compiled; .*thalweg compile .*plain\.$"):

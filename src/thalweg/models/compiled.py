@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self, final
+from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,9 @@ from thalweg.models import artifact
 from thalweg.models.calibration import Calibration
 from thalweg.models.decoder import Answers, Decoder, Prediction
 from thalweg.models.graphfile import refusal
-from thalweg.stats.drift.reference import Reference
+
+if TYPE_CHECKING:
+    from thalweg.stats.drift.reference import Reference
 
 META: Final = "thalweg"
 """Under which name a graph says what it is, as JSON."""
@@ -191,6 +193,8 @@ class CompiledModel:
         ArtifactError
             Where it is not what this version writes.
         """
+        from thalweg.stats.drift.reference import Reference
+
         try:
             return None if self._reference is None else Reference.model_validate(self._reference)
         except ValueError as error:

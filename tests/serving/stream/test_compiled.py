@@ -18,6 +18,7 @@ from thalweg import api
 from thalweg.core.errors import OptionError
 from thalweg.models import artifact
 from thalweg.models.agreement import CLOSE
+from thalweg.models.compiled import CompiledModel
 
 CASES = ["price", "sold", "grade", "tags", "odd"]
 
@@ -88,6 +89,22 @@ def test_a_compiled_model_is_taken_as_it_is() -> None:
     assert api.predict(compiled, rows)["prediction"].to_pylist() == wanted
     api.publish(rows, "log://events")
     assert [one["prediction"] for one in said("log://out", model=compiled)] == wanted
+
+
+def test_no_event_waits_for_what_a_first_prediction_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[dict[str, Any]]] = []
+    predict = CompiledModel.predict
+
+    def kept(self: CompiledModel, rows: Any, folder: Path | None = None) -> Any:
+        asked.append(rows.to_pylist())
+        return predict(self, rows, folder)
+
+    monkeypatch.setattr(CompiledModel, "predict", kept)
+    _, compiled = pair("grade")
+    api.publish(table(30, seed=2), "log://events")
+    said("log://out", model=compiled)
+    assert asked[0] == [dict.fromkeys(compiled.columns)]
+    assert [len(one) for one in asked] == [1, 30]
 
 
 def test_what_counts_as_odd_follows_the_stream() -> None:

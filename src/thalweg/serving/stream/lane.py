@@ -176,6 +176,7 @@ class Lane:
         """
         self._drop()
         self._work = self._make()
+        self._work.warm_up()
         self._written.clear()
         self._waiting.clear()
         found = checkpoint.load_newest(self.folder, self._tell)

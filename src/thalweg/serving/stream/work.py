@@ -187,6 +187,12 @@ class Work:
         self._timed = windows is not None or features is not None
         self._newest: dict[str, int] = {}  # partition -> the latest event time
 
+    def warm_up(self) -> None:
+        """Predict a row of nothing, so that no event waits for what a first prediction loads."""
+        if self._model is not None:
+            names = self._model.schema.names
+            self._model.predict(pa.record_batch({name: pa.nulls(1) for name in names}))
+
     def take(self, records: Records) -> Taken:
         """Read records; this alone may be done ahead, by another thread."""
         own = self._labels if records.partition.startswith(LABELS) else None
