@@ -81,9 +81,14 @@ class Until(Silent):
         return self._left <= 0
 
 
-@pytest.mark.parametrize("form", ["json", "arrow"])
-def test_shuffled_and_stopped_it_equals_the_table(model: Model, form: str) -> None:
+@pytest.mark.parametrize(("form", "compiled"), [("json", False), ("arrow", False), ("json", True)])
+def test_shuffled_and_stopped_it_equals_the_table(
+    model: Model, form: str, *, compiled: bool
+) -> None:
     table = payments()
+    if compiled:
+        model.save(Path("model"))
+        api.compile("model")
     wanted = pl.DataFrame(api.predict(model, table)).sort("event")
     random = np.random.default_rng(3)
     jitter = random.integers(-20_000_000, 20_000_000, len(table))
@@ -92,7 +97,9 @@ def test_shuffled_and_stopped_it_equals_the_table(model: Model, form: str) -> No
     with Log(Path("events"), 1, form) as log:  # type: ignore[arg-type]
         for start in range(0, len(table), 70):
             log.append(payloads_of(rows.slice(start, 70), form))  # type: ignore[arg-type]
-    options: dict[str, Any] = {"model": model, "to": "log://out", "lateness": "41s"}
+    given = "model" if compiled else model
+    options: dict[str, Any] = {"model": given, "to": "log://out", "lateness": "41s"}
+    options["compiled"] = compiled
     half = Until(1000 if form == "json" else 15)
     api.stream(
         api.pipeline("log://events", latency="1ms", **options), stopping=half.reached, progress=half
