@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 pytest.importorskip("numba")
 
+from numba.core.errors import TypingError
+
 from thalweg.training.online.compiled import compiled
 from thalweg.training.online.lanes import LANES, product, total
 
@@ -55,3 +57,11 @@ def test_a_row_of_a_table_is_a_vector() -> None:
     rows = np.arange(48, dtype=np.float32).reshape(3, 16)
     assert _product(rows[1], rows[2]) == float(rows[1] @ rows[2])
     assert _total(rows[2]) == float(rows[2].sum())
+
+
+@pytest.mark.parametrize(
+    "odd", [np.zeros(32, np.float32)[::2], np.zeros(16), np.zeros((2, 16), np.float32)]
+)
+def test_what_does_not_lie_as_it_should_is_refused(odd: Floats) -> None:
+    with pytest.raises(TypingError, match="contiguous vector of float32"):
+        _total(odd)

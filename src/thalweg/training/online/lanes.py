@@ -14,6 +14,7 @@ from typing import Any, Final
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 LANES: Final = 8
@@ -25,6 +26,7 @@ _FLOATS: Final = 4  # bytes: a row may begin at any number, and so is not aligne
 @intrinsic  # type: ignore[untyped-decorator]
 def product(_: Any, a: Any, b: Any) -> Any:
     """Give the product of two float32 vectors."""
+    _require_vectors(a, b)
 
     def build(context: Any, builder: Any, __: Any, given: Sequence[Any]) -> Any:
         made = [context.make_array(a)(context, builder, given[0])]
@@ -37,12 +39,20 @@ def product(_: Any, a: Any, b: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def total(_: Any, a: Any) -> Any:
     """Give the sum of a float32 vector."""
+    _require_vectors(a)
 
     def build(context: Any, builder: Any, __: Any, given: Sequence[Any]) -> Any:
         made = [context.make_array(a)(context, builder, given[0])]
         return _summed(builder, made, lambda x: x)
 
     return types.float32(a), build
+
+
+def _require_vectors(*kinds: Any) -> None:
+    """Refuse arrays whose memory is not one float32 behind the other."""
+    for kind in kinds:
+        if (kind.dtype, kind.ndim, kind.layout) != (types.float32, 1, "C"):
+            raise TypingError(f"{kind} where a contiguous vector of float32 is needed")
 
 
 def _summed(builder: Any, vectors: Sequence[Any], term: Callable[..., Any]) -> Any:
