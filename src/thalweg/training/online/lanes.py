@@ -4,6 +4,8 @@ A compiler that may not change a sum's order takes its terms one after the other
 itself is eight sums side by side, number ``j`` in sum ``j % 8``, which are added in pairs at last:
 one instruction for eight numbers where a processor has it, and the same bits where it has not.
 Numba has no vectors of a fixed length, and so these loops are written as LLVM's instructions.
+
+What Numba keeps on disk of `kernels` does not notice a change here: remove it (``__pycache__``).
 """
 
 from __future__ import annotations
