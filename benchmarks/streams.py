@@ -6,8 +6,8 @@
 ``catch-up``: Adult rows that lie in an embedded log, worked off, against ``predict`` on the same
 rows as one table, in turn, in one process. ``latency``: 1,000 events a second, each appended by
 itself by another process; from its append to when its prediction is in the log; by the model and
-by what it was compiled to. ``memory``: 20
-million events of 100,000 keys through sliding windows, the process's memory each second.
+by what it was compiled to. ``memory``: 20 million events of 100,000 keys through sliding windows,
+the process's memory each second.
 ``malformed``: a million mutated JSON lines. Each prints a line of JSON.
 """
 
@@ -121,8 +121,10 @@ def feed(folder: str, data: str, rate: float, seconds: float) -> dict[str, float
     return {"sent": int(rate * seconds), "seconds": time.perf_counter() - begun}
 
 
-def answers(folder: Path) -> bool:
-    """Say whether a log has anything."""
+def has_events(folder: Path) -> bool:
+    """Say whether a log is there and has anything."""
+    if not folder.exists():
+        return False
     with open_stream(f"log://{folder}", folder.parent) as log:
         return any(log.newest(name) is not None for name in log.partitions())
 
@@ -141,7 +143,7 @@ def latency(data: Path, out: Path, rate: float, seconds: float) -> Iterator[dict
         words += ["--to", f"log://{out / 'answers'}", "--state", str(out / "state")]
         words += ["--start", "latest", "--json", "--quiet", *(["--compiled"] if compiled else [])]
         stream = subprocess.Popen(words, env=ONE_THREAD, stdout=subprocess.PIPE, text=True)  # noqa: S603
-        while not (out / "answers").exists() or not answers(out / "answers"):
+        while not has_events(out / "answers"):  # until it answers
             time.sleep(1)
             feed(live, str(data), 10, 0.1)
         time.sleep(2)

@@ -46,6 +46,11 @@ EXPLAIN: Final[Json] = {
     "schema": {"type": "boolean", "default": False},
 }
 
+_HEAD_LENGTH: Final[Json] = {
+    "description": "Of how many bytes the JSON is, where the tensors' bytes follow it.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+
 
 def about(names: list[str]) -> Json:
     """Describe the paths that say and steer what is served."""
@@ -236,15 +241,9 @@ def open_inference(names: list[str]) -> Json:
         infer = _binary(_post(f"v2_infer{which}", "Answer tensors", asks, says, named, 422, tag))
         found[path] = {"get": shown | {"parameters": where}}
         found[f"{path}/ready"] = {"get": ready | {"parameters": where}}
-        where = [*where, EXPLAIN, {"name": HEADER, "in": "header", **_HEAD}]
+        where = [*where, EXPLAIN, {"name": HEADER, "in": "header", **_HEAD_LENGTH}]
         found[f"{path}/infer"] = {"post": infer | {"parameters": where}}
     return found
-
-
-_HEAD: Final[Json] = {
-    "description": "Of how many bytes the JSON is, where the tensors' bytes follow it.",
-    "schema": {"type": "integer", "minimum": 0},
-}
 
 
 def _binary(operation: Json) -> Json:
@@ -252,7 +251,7 @@ def _binary(operation: Json) -> Json:
     tensors: Json = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
     body, responses = operation["requestBody"], operation["responses"]
     given = responses["200"]
-    given = given | {"content": given["content"] | tensors, "headers": {HEADER: _HEAD}}
+    given = given | {"content": given["content"] | tensors, "headers": {HEADER: _HEAD_LENGTH}}
     return operation | {
         "requestBody": body | {"content": body["content"] | tensors},
         "responses": responses | {"200": given},

@@ -127,7 +127,7 @@ def draw(rows: Floats, seed: int, first: int, scale: float) -> None:
 
 @compiled
 def assign(to: Any, row: Any) -> None:
-    """Copy a vector."""
+    """Copy a vector: to assign a slice takes longer, as it looks first whether both overlap."""
     for j in range(to.shape[0]):
         to[j] = row[j]
 
@@ -343,8 +343,7 @@ def learn(
     else:
         wrong[0] = desk.out[0] - F32(target)
     size = F32(0)
-    for j in range(g1.shape[0]):
-        g1[j] = F32(0)
+    g1[:] = F32(0)
     for c in range(wrong.shape[0]):
         size += wrong[c] * wrong[c]
         for j in range(g1.shape[0]):
@@ -352,8 +351,7 @@ def learn(
     norm = size * (F32(1) + product(h1, h1))
     unnormed(g1, desk.hat[1], h1, net.gain[1], desk.slope[2:4], r1)
     norm += product(g1, g1) * (F32(1) + product(h0, h0))
-    for j in range(g0.shape[0]):
-        g0[j] = F32(0)
+    g0[:] = F32(0)
     for i in range(live):  # where ReLU cut off, the slope is 0
         g0[desk.live[i]] = product(net.middle[desk.live[i]], g1)
     unnormed(g0, desk.hat[0], h0, net.gain[0], desk.slope[0:2], r0)

@@ -187,8 +187,7 @@ def _unpacked(columns: Sequence[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
             )
         if plain != kind:
             left -= size
-            column = column.cast(plain)  # noqa: PLW2901
-        found.append(column)
+        found.append(column if plain == kind else column.cast(plain))
     return found
 
 
@@ -235,13 +234,13 @@ def _lengths(array: pa.Array) -> NDArray[np.integer[Any]]:
     kind = array.type
     if pa.types.is_string_view(kind):
         views = np.frombuffer(array.buffers()[1], np.int32)[::4]
-        lengths: NDArray[np.integer[Any]] = views[array.offset : array.offset + len(array)]
+        shown = views[array.offset : array.offset + len(array)]
         # Arrow checks no view of a null, yet adds up their lengths, and ends where they are wrong.
-        if len(lengths) and lengths.min() < 0:
+        if len(shown) and shown.min() < 0:
             raise BodyError("a body that is no Arrow stream (a text of negative length)", WANTED)
-        return lengths
+        return shown
     held = pa.types.is_string(kind) or pa.types.is_large_string(kind) or is_bytes(kind)
     if held and not pa.types.is_binary_view(kind):
-        lengths = pc.binary_length(array).fill_null(0).to_numpy()
-        return lengths  # noqa: RET504
+        lengths: NDArray[np.integer[Any]] = pc.binary_length(array).fill_null(0).to_numpy()
+        return lengths
     return np.full(len(array), kind.byte_width if pa.types.is_decimal(kind) else 8)
